@@ -59,7 +59,9 @@ class Home:
         for root in (checkout, Path("/srv/central")):
             if (root / "etc" / "settings.json").exists():
                 return cls(root)
-        raise HomeError(f"no cloud here: neither {checkout} nor /srv/central holds one. Run `make up`, or set CENTRAL_HOME")
+        raise HomeError(
+            f"no cloud here: neither {checkout} nor /srv/central holds one. Run `make up`, or set CENTRAL_HOME"
+        )
 
     @cached_property
     def settings(self) -> Settings:
@@ -72,7 +74,9 @@ class Home:
         except ValidationError as exc:
             first = exc.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise HomeError(f"{path}: {where}: {first['msg']}. Run `make up` (or the provision playbook) again") from exc
+            raise HomeError(
+                f"{path}: {where}: {first['msg']}. Run `make up` (or the provision playbook) again"
+            ) from exc
 
     # what lies where; one name each, so that a look here tells
     @property

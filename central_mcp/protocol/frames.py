@@ -32,7 +32,9 @@ class Kind(IntEnum):
     CANCEL = 7  # client -> router: head.id; no answer is owed afterwards, a late one is dropped
     END = 8  # client -> router: client session (head.principal, head.session) is over: its own processes may end
     CHANGED = 9  # router -> client: head.server's lists changed (head.method names the notification)
-    CONTROL = 10  # engine -> router: head.method = probe | reload | drain | status, body = arguments; RESULT/ERROR follow
+    CONTROL = (
+        10  # engine -> router: head.method = probe | reload | drain | status, body = arguments; RESULT/ERROR follow
+    )
 
 
 class Head(msgspec.Struct, array_like=True, frozen=False):

@@ -5,6 +5,18 @@ from .store import RegistryError, read, read_tools, write, write_atomic, write_t
 from .watch import Watch
 
 __all__ = [
-    "Era", "Key", "RegistryError", "Release", "Replica", "Server", "Snapshot", "State", "Watch",
-    "read", "read_tools", "write", "write_atomic", "write_tools",
+    "Era",
+    "Key",
+    "RegistryError",
+    "Release",
+    "Replica",
+    "Server",
+    "Snapshot",
+    "State",
+    "Watch",
+    "read",
+    "read_tools",
+    "write",
+    "write_atomic",
+    "write_tools",
 ]

@@ -59,7 +59,9 @@ def read(registry: Path) -> Snapshot:
     except msgspec.DecodeError as exc:
         raise RegistryError(f"{path}: {exc}") from exc
     if snapshot.format != FORMAT:
-        raise RegistryError(f"{path}: format {snapshot.format}, this program reads {FORMAT}; restart it after an upgrade")
+        raise RegistryError(
+            f"{path}: format {snapshot.format}, this program reads {FORMAT}; restart it after an upgrade"
+        )
     return snapshot
 
 
