@@ -84,6 +84,14 @@ class Home:
         return self.root / "git"  # <project>.git
 
     @property
+    def hooks(self) -> Path:
+        return self.root / "hooks"  # pre-receive, proc-receive, post-receive of every repository (core.hooksPath)
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"  # one API key a file, 0600: what `make up` and `central connect` made
+
+    @property
     def projects(self) -> Path:
         return self.root / "projects"  # <project>/releases/<n>-<sha>/ and <project>/current
 
