@@ -1,7 +1,7 @@
 """The registry snapshot: model, store (read, write), watch."""
 
 from .model import Era, Key, Release, Replica, Server, Snapshot, State
-from .store import RegistryError, read, read_tools, write, write_atomic, write_tools
+from .store import RegistryError, read, read_tools, replacing, write, write_atomic, write_tools, writing
 from .watch import Watch
 
 __all__ = [
@@ -16,7 +16,9 @@ __all__ = [
     "Watch",
     "read",
     "read_tools",
+    "replacing",
     "write",
     "write_atomic",
     "write_tools",
+    "writing",
 ]

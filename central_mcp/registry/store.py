@@ -7,7 +7,8 @@ disk or a kill -9 leaves the old one. Only the engine writes.
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ class RegistryError(Exception):
     """The registry on disk cannot be used; the message names the file and why."""
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace `path` by `data` in one step. Raises `OSError` (disk full, say) and then leaves `path` as it was."""
+@contextmanager
+def replacing(path: Path, data: bytes, mode: int = 0o644) -> Iterator[None]:
+    """Put `data` beside `path`, synced; run the body; then rename. The body failing leaves `path` as it was.
+
+    So a commit elsewhere can stand in the body, with nothing after it that a full disk could stop. Raises `OSError`.
+    """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -34,6 +39,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
+        yield
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -43,6 +49,12 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replace `path` by `data` in one step. Raises `OSError` (disk full, say) and then leaves `path` as it was."""
+    with replacing(path, data, mode):
+        pass
 
 
 def read(registry: Path) -> Snapshot:
@@ -67,7 +79,13 @@ def read(registry: Path) -> Snapshot:
 
 def write(registry: Path, snapshot: Snapshot) -> None:
     """Make `snapshot` the one that readers find. Raises `OSError` and then changes nothing."""
-    write_atomic(registry / SNAPSHOT, msgspec.json.format(msgspec.json.encode(snapshot), indent=1))
+    with writing(registry, snapshot):
+        pass
+
+
+def writing(registry: Path, snapshot: Snapshot) -> AbstractContextManager[None]:
+    """`write` with a body that runs when the new snapshot is safe on disk but not yet in place; see `replacing`."""
+    return replacing(registry / SNAPSHOT, msgspec.json.format(msgspec.json.encode(snapshot), indent=1))
 
 
 def write_tools(registry: Path, tools: Sequence[Any]) -> str:
