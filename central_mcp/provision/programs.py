@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..home import Home
 from ..registry.store import write_atomic
-from ..supervise import Configuration, Program, Supervisor, render_main
+from ..supervise import Configuration, Program, render_main
 from .outcome import Outcome
 
 PACKAGE = Path(__file__).resolve().parent.parent

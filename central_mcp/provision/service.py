@@ -33,7 +33,7 @@ def keeper_pid(home: Home) -> int | None:
 
 
 def serve(home: Home, *, check: bool = False, timeout_s: float = START_S) -> Outcome:
-    """Start the keeper, or let the running supervisord take up what changed; wait for answers. Raises `ProvisionError`."""
+    """Start the keeper, or let supervisord take up what changed; wait for answers. Raises `ProvisionError`."""
     outcome = Outcome()
     if keeper_pid(home) is None:
         outcome.did("keeper and supervisord started")
@@ -82,7 +82,7 @@ def follow(home: Home, outcome: Outcome) -> None:
 
 
 def wait_until_answering(home: Home, deadline: float) -> None:
-    """Return once the engine and the coordinator answer. Raises `ProvisionError` with the last lines of the silent one."""
+    """Return once engine and coordinator answer. Raises `ProvisionError` with the last lines of the silent one."""
     engine = Engine(home.engine_socket)
     _wait(lambda: _engine_answers(engine), "engine", home, deadline)
     _wait(lambda: health(home.settings.port) is not None, "coordinator", home, deadline)

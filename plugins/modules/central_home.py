@@ -6,7 +6,7 @@ from ansible.module_utils.basic import AnsibleModule
 DOCUMENTATION = """
 module: central_home
 short_description: Make the home of a cloud
-description: [Folders with their modes, the machine key (once), etc/settings.json. Runs in central-mcp's own interpreter.]
+description: [Folders with their modes, the machine key (once), etc/settings.json.]
 options:
   home: {description: CENTRAL_HOME, type: path, required: true}
   settings: {description: "Settings to have, by name; those not named stay as recorded", type: dict, default: {}}
