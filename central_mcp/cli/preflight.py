@@ -1,0 +1,141 @@
+"""Is the port free, and if not, who has it? Looks only.
+
+Standard library only: called before anything is provisioned, also by `scripts/bootstrap.py` before there is a .venv.
+"""
+
+import http.client
+import json
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_PORT = 3000
+
+
+class PreflightError(Exception):
+    """What is in the way; `next_step` says how to go on."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The program that listens on a port, as far as /proc lets this user see."""
+
+    pid: int | None = None
+    program: str = ""
+    home: Path | None = None
+    """CENTRAL_HOME of a cloud's coordinator."""
+
+    def __str__(self) -> str:
+        if self.home:
+            return f"the cloud of {self.home}" + (f" (pid {self.pid})" if self.pid else "")
+        return f"{self.program} (pid {self.pid})" if self.pid else "another user's program"
+
+
+def wanted_port(root: Path, environ: dict[str, str]) -> int:
+    """CENTRAL_PORT, else what the home recorded, else 3000. Raises `PreflightError`."""
+    text = environ.get("CENTRAL_PORT", "").strip()
+    if not text:
+        try:
+            return int(json.loads((root / "etc" / "settings.json").read_bytes())["port"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return DEFAULT_PORT
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise PreflightError(f"CENTRAL_PORT={text}: not a port", "name one from 1 to 65535: CENTRAL_PORT=3001 make up")
+    return int(text)
+
+
+def check_port(root: Path, port: int, host: str = "127.0.0.1") -> None:
+    """Return if `port` is free or already served by the cloud of `root`. Raises `PreflightError` naming the holder."""
+    if is_free(host, port):
+        return
+    holder = find_holder(host, port)
+    if holder.home is not None and holder.home == root.resolve():
+        return
+    other = next((p for p in range(port + 1, 65536) if is_free(host, p)), port + 1)
+    raise PreflightError(f"port {port}: taken by {holder}", f"CENTRAL_PORT={other} make up, or stop that program")
+
+
+def is_free(host: str, port: int) -> bool:
+    """True if we could listen. Without SO_REUSEPORT, which would hide a coordinator that already listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT hold nothing
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except PermissionError as exc:
+            raise PreflightError(f"port {port}: not allowed for this user", "CENTRAL_PORT=3000 make up") from exc
+        except OSError:
+            return False
+    return True
+
+
+def find_holder(host: str, port: int) -> Holder:
+    """Who listens on `port`: by /proc, and by asking its /health which home it serves."""
+    home = asked_home(host, port)
+    inodes = listening_inodes(port)
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and inodes & socket_inodes(folder):
+            return Holder(int(folder.name), command(folder), environment_home(folder) or home)
+    return Holder(home=home)
+
+
+def asked_home(host: str, port: int) -> Path | None:
+    """`home` in the answer of /health, which a coordinator gives to callers on its own machine."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        home = json.loads(connection.getresponse().read(65536)).get("home")
+        return Path(home).resolve() if isinstance(home, str) else None
+    except (OSError, http.client.HTTPException, ValueError, AttributeError):
+        return None
+    finally:
+        connection.close()
+
+
+def listening_inodes(port: int) -> set[str]:
+    """Inodes of the TCP sockets that listen on `port` (proc(5): local address, then state 0A)."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            rows = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                found.add(fields[9])
+    return found
+
+
+def socket_inodes(process: Path) -> set[str]:
+    found = set()
+    try:
+        for descriptor in (process / "fd").iterdir():
+            match = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(descriptor))
+            if match:
+                found.add(match[1])
+    except OSError:
+        pass
+    return found
+
+
+def command(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:100]
+    except OSError:
+        return "?"
+
+
+def environment_home(process: Path) -> Path | None:
+    try:
+        variables = (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    named = next((v for v in variables if v.startswith(b"CENTRAL_HOME=")), None)
+    return Path(os.fsdecode(named.partition(b"=")[2])).resolve() if named else None

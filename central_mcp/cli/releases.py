@@ -1,0 +1,129 @@
+"""Commands that change what serves: project, plan, deploy, releases, rollback."""
+
+import getpass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .cloud import Cloud
+from .command import Json, Project, command, new_app
+from .errors import UsageError
+from .output import Steps, age, print_json, print_table
+
+project_app = new_app("Projects: pushed git repositories.")
+
+
+@command(project_app, "create", example="central project create PROJECT_airbnsearch")
+def project_create(
+    name: Annotated[str, typer.Argument(help="Name, as in `project:` of its central.yml.")], as_json: Json = False
+) -> None:
+    """Make a project's repository and print its git remote. An existing one is kept."""
+    made = Cloud().ask("project.create", name=name)
+    if as_json:
+        print_json(made)
+        return
+    print(f"{name}: {'made' if made.get('created') else 'is there already'}")
+    print(f"remote  {made['remote']}")
+    print(f"next    git remote add central {made['remote']} && git push central main")
+
+
+@command(project_app, "list", example="central project list")
+def project_list(as_json: Json = False) -> None:
+    """List the projects."""
+    projects = Cloud().ask("project.list")["projects"]
+    if as_json:
+        print_json(projects)
+        return
+    rows = [[p["name"], p.get("release") and f"v{p['release']}", p.get("remote") or p.get("path")] for p in projects]
+    print_table(("PROJECT", "RELEASE", "REMOTE"), rows, empty="none yet: central project create PROJECT_name")
+
+
+def plan(
+    folder: Annotated[Path, typer.Option("--folder", help="Folder with central.yml.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Check central.yml of this folder and say which servers a push would touch. Changes nothing."""
+    from .plan import plan as make_plan
+    from .plan import print_plan
+
+    result = make_plan(folder.absolute())
+    if as_json:
+        print_json(result)
+    else:
+        print_plan(result)
+
+
+def deploy(
+    commit: Annotated[str, typer.Argument(help="Commit or branch that was pushed.")] = "main",
+    project: Project = None,
+    option: Annotated[list[str] | None, typer.Option("-o", help="Push option, as `git push -o`.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Deploy a commit that the project's repository holds, through the same gate as a push."""
+    cloud = Cloud()
+    roll(cloud, as_json, "deploy", project=cloud.project(project), commit=commit, options=option or [])
+
+
+def rollback(
+    release: Annotated[str | None, typer.Argument(help="Release, as v12; default: the one before.")] = None,
+    project: Project = None,
+    as_json: Json = False,
+) -> None:
+    """Serve an older release again; the newer one is kept."""
+    cloud = Cloud()
+    roll(cloud, as_json, "rollback", project=cloud.project(project), release=release_number(release))
+
+
+def roll(cloud: Cloud, as_json: bool, do: str, **arguments: Any) -> None:
+    """One rollout on request of this user, followed to its end."""
+    import sys
+
+    from .events import follow, print_result
+
+    steps = Steps(sys.stderr if as_json else sys.stdout)
+    done = follow(cloud.stream(do, who=getpass.getuser(), source="cli", **arguments), steps)
+    if as_json:
+        print_json(done)
+    else:
+        print_result(done)
+
+
+def release_number(text: str | None) -> int | None:
+    """12 of `v12` or `12`. Raises `UsageError`."""
+    if text is None:
+        return None
+    digits = text.removeprefix("v")
+    if not digits.isdigit():
+        raise UsageError(f"release {text!r}: not of the form v12", "central releases lists them")
+    return int(digits)
+
+
+def releases(project: Project = None, as_json: Json = False) -> None:
+    """List a project's releases, the newest first; `*` serves."""
+    cloud = Cloud()
+    named = cloud.project(project)
+    found = cloud.ask("releases", project=named)["releases"]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            ("*" if r.get("serving") else " ") + f"v{r['release']}",
+            str(r.get("commit") or "")[:7],
+            r.get("outcome"),
+            r.get("who"),
+            age(r["at"]) if r.get("at") else None,
+            r.get("subject"),
+        ]
+        for r in found
+    ]
+    print_table(("RELEASE", "COMMIT", "OUTCOME", "WHO", "AGE", "SUBJECT"), rows, empty=f"{named}: none yet")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(project_app, name="project")
+    command(app, "plan", example="cd my-servers && central plan")(plan)
+    command(app, "deploy", example="central deploy 1a2b3c4 --project PROJECT_fleet")(deploy)
+    command(app, "releases", example="central releases --project PROJECT_fleet")(releases)
+    command(app, "rollback", example="central rollback\ncentral rollback v12 --project PROJECT_fleet")(rollback)
