@@ -1,0 +1,38 @@
+"""The working data of a server: a folder that outlives releases, in the state that its first start needs.
+
+Called by the builder; a second call changes nothing.
+"""
+
+from pathlib import Path
+
+import git
+
+from central_mcp.home import Home
+from central_mcp.manifest import ResolvedServer
+
+_README = """\
+This repository belongs to the server "{name}". Its tools read and change it; push to it or add remotes as you like.
+"""
+
+
+def prepare(server: ResolvedServer, home: Home) -> Path:
+    """Make `data/<server>` if it is not there; where the server needs one, as a git repository with one commit."""
+    folder = home.data / server.name
+    folder.mkdir(parents=True, exist_ok=True)
+    if server.data == "git" and not (folder / ".git" / "HEAD").exists():
+        _repository(folder, server.name)
+    return folder
+
+
+def _repository(folder: Path, name: str) -> None:
+    """A commit needs an author; the server's own, set in this repository alone."""
+    repo = git.Repo.init(folder, initial_branch="main")
+    with repo.config_writer() as config:
+        config.set_value("user", "name", f"{name} (central-mcp)")
+        config.set_value("user", "email", f"{name}@central.invalid")
+    readme = folder / "README.md"
+    if not readme.exists():
+        readme.write_text(_README.format(name=name))
+    repo.index.add(["README.md"])
+    repo.index.commit("A repository to work in")
+    repo.close()
