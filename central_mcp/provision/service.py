@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..engine.client import Engine, EngineError, EngineUnreachable
 from ..home import Home
-from ..supervise import SuperviseError, Supervisor
+from ..supervise import SupervisorError, Supervisor
 from .outcome import Outcome, ProvisionError
 
 START_S = 60.0
@@ -72,7 +72,7 @@ def follow(home: Home, outcome: Outcome) -> None:
     """Tell the running supervisord to take up its configuration; only what differs is restarted."""
     try:
         changes = Supervisor(home.supervisor_socket).apply()
-    except SuperviseError as exc:
+    except SupervisorError as exc:
         raise ProvisionError(
             f"supervisord of {home.root}: {exc}. See {home.log}, then `make down` and `make up`"
         ) from exc

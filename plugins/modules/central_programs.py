@@ -28,14 +28,14 @@ def main() -> None:
 
     from central_mcp.home import Home, HomeError
     from central_mcp.provision.programs import configure
-    from central_mcp.supervise import SuperviseError
+    from central_mcp.supervise import ConfigError
 
     home = Home(Path(module.params["home"]))
     if module.check_mode and not (home.etc / "settings.json").exists():
         module.exit_json(changed=True, changes=["configuration of supervisord (once the home is there)"])
     try:
         outcome = configure(home, dict(os.environ), check=module.check_mode)
-    except (HomeError, SuperviseError, OSError) as exc:
+    except (HomeError, ConfigError, OSError) as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(**outcome.result())
 
