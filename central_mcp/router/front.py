@@ -10,7 +10,7 @@ import asyncio
 import socket
 import struct
 import time
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
@@ -105,7 +105,7 @@ class Front(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH)
         self._uid = peer_uid(transport)
