@@ -4,7 +4,7 @@ manifest = load(text)                          # ManifestError: all problems, wi
 servers = resolve(manifest, Catalogue.read())  # name -> ResolvedServer
 """
 
-from central_mcp.manifest.catalogue import Catalogue, Entry, Proof
+from central_mcp.manifest.catalogue import Catalogue, Entry
 from central_mcp.manifest.errors import CatalogueError, ManifestError, Problem
 from central_mcp.manifest.load import load
 from central_mcp.manifest.model import Health, Limits, Manifest, Replicas, Rollout, ServerSpec, Thresholds
@@ -23,7 +23,6 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "Problem",
-    "Proof",
     "Replicas",
     "ResolvedServer",
     "Rollout",

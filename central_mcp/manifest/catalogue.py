@@ -5,7 +5,7 @@ Reads files, writes none. Rollouts resolve `use:` with it, the CLI lists it.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -14,13 +14,6 @@ from central_mcp.manifest.document import read
 from central_mcp.manifest.errors import CatalogueError
 from central_mcp.manifest.load import validate
 from central_mcp.manifest.model import Category, Env, Health, Limits, Pin, Run, _package, _Part
-
-
-class Proof(_Part):
-    """A call that works right after the first start and shows that the server does its job."""
-
-    tool: str
-    arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class Entry(_Part):
@@ -39,7 +32,7 @@ class Entry(_Part):
     limits: Limits = Field(default_factory=Limits)
     scripts: bool = False
     health: Health | None = None
-    proof: Proof | None = None
+    """A call that works right after the first start and shows that the server does its job."""
     homepage: str = ""
     licence: str = ""
     notes: str = ""

@@ -24,6 +24,7 @@ from central_mcp.rollout import data, program
 from central_mcp.rollout.errors import BuildError
 from central_mcp.rollout.lock import Lock, kind_of, make_lock
 from central_mcp.rollout.tools import Run, Tools, identity
+from central_mcp.supervise.running import run_as
 
 BUILDER = 1
 """Counted up when the same lock must give another environment."""
@@ -54,7 +55,7 @@ def build(
     release_dir: Path,
     previous_lock: bytes | None,
     on_line: Callable[[str], None],
-    run: Run | None = None,
+    run: Run = run_as,
 ) -> Built:
     """Make ready what `server` needs; its source, if it has one, is in `release_dir/<name>` already. Blocks.
 
@@ -62,7 +63,7 @@ def build(
     Writes the lock to `release_dir/locks/`. Raises `BuildError`.
     """
     began = time.monotonic()
-    tools = Tools(home, server.name, on_line, run or _run_as())
+    tools = Tools(home, server.name, on_line, run)
     source = release_dir / server.name if server.kind == "source" else None
     try:
         lock = _lock(server, source, previous_lock, release_dir, tools)
@@ -103,12 +104,6 @@ def remove(folder: Path) -> None:
     for path, _folders, _files in os.walk(folder):
         os.chmod(path, 0o755)
     shutil.rmtree(folder)
-
-
-def _run_as() -> Run:
-    from central_mcp.supervise import run_as  # here, because tests of builds run without supervise
-
-    return run_as
 
 
 def _lock(server: ResolvedServer, source: Path | None, previous: bytes | None, release_dir: Path, tools: Tools) -> Lock:

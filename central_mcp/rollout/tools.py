@@ -15,6 +15,7 @@ from typing import Protocol
 from central_mcp.home import Home
 from central_mcp.rollout.causes import explain
 from central_mcp.rollout.errors import BuildError
+from central_mcp.supervise.errors import RunError
 
 STEP_TIMEOUT_S = 900.0
 """One lock or one install. A cold machine on a slow line needs minutes for the largest servers."""
@@ -93,8 +94,8 @@ class Tools:
             code = self._run(
                 self._user, list(argv), cwd=cwd, env=self.environment(), timeout_s=STEP_TIMEOUT_S, on_line=line
             )
-        except TimeoutError as exc:
-            raise self.error(f"{program} did not end within {STEP_TIMEOUT_S:.0f} s", stage, list(tail)[-TAIL:]) from exc
+        except RunError as exc:
+            raise self.error(f"{program}: {exc}", stage, list(tail)[-TAIL:]) from exc
         if code != 0:
             cause, hint = explain(list(tail), code, program)
             raise self.error(cause, stage, list(tail)[-TAIL:], hint)
