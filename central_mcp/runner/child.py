@@ -91,7 +91,7 @@ class Child:
     def _look(self, now: float) -> None:
         """Compare use with limits. (RLIMIT_AS would end node at its start, RLIMIT_NPROC counts the whole user.)"""
         limits = self.entry.limits
-        tree = processes.tree_of(self.pid)
+        tree = [*processes.tree_of(self.pid), *processes.strays_of(self.pid)]
         used = sum(map(processes.memory_of, tree))
         if limits.memory and used > limits.memory:
             self.end(f"used {used >> 20} MiB, more than limits.memory = {limits.memory >> 20} MiB", now, 0, 0)
@@ -138,6 +138,7 @@ def spawn(entry: "Entry", connection: "Socket") -> Child:
 
 def _become(entry: "Entry", connection: int, stderr: int, runner: int) -> None:
     """In the new process: turn into the server. Never returns."""
+    where = "setup"
     try:
         os.setsid()
         die_with_parent(runner)
@@ -155,7 +156,9 @@ def _become(entry: "Entry", connection: int, stderr: int, runner: int) -> None:
         os.execvpe(entry.argv[0], entry.argv, environment)
     except BaseException as exc:  # noqa: BLE001 - the other side of a fork: it ends here, whatever happened
         cause = exc.strerror if isinstance(exc, OSError) else repr(exc)
-        text = f"{_CANNOT}{entry.name}@{entry.release}: {locals().get('where', 'setup')}: {cause}\n"
+        if isinstance(exc, FileNotFoundError) and os.path.isfile(where):
+            cause = "the interpreter that its first line names is missing"
+        text = f"{_CANNOT}{entry.name}@{entry.release}: {where}: {cause}\n"
         os.write(2, text.encode("utf-8", "replace"))
     finally:
         os._exit(FAILED)

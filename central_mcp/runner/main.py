@@ -185,6 +185,7 @@ def main(arguments: list[str]) -> int:
     try:
         services = [Service(entry) for entry in read_table(arguments[0])]
         small.child_subreaper()
+        small.end_with_parent()
         return Runner(services).run()
     except (TableError, OSError) as exc:
         print(f"runner: {exc}", file=sys.stderr)

@@ -37,6 +37,12 @@ def tree_of(pid: int) -> list[int]:
     return found
 
 
+def strays_of(first: int) -> list[int]:
+    """Processes of the server whose first process is `first` that are children of the runner now, and their trees."""
+    strays = [pid for pid in children_of(os.getpid()) if pid != first and owner_of(pid) == first]
+    return [pid for stray in strays for pid in tree_of(stray)]
+
+
 def memory_of(pid: int) -> int:
     """Bytes resident that are not mapped from files."""
     try:

@@ -5,6 +5,7 @@ Owned by the runner's loop (main.py). A status file that cannot be written (full
 
 import _socket
 import os
+import select
 import sys
 import time
 
@@ -56,11 +57,8 @@ class Service:
             return
         self.listener.close()
         self.listener = None
-        try:
-            if os.stat(self.entry.socket).st_ino == self._inode:
-                os.unlink(self.entry.socket)
-        except OSError:
-            pass
+        if not self._superseded() and os.path.lexists(self.entry.socket):
+            os.unlink(self.entry.socket)
         self.changed()
 
     def accept(self) -> Child | None:
@@ -68,6 +66,9 @@ class Service:
         assert self.listener is not None
         descriptor, _ = self.listener._accept()  # type: ignore[attr-defined]
         connection = _socket.socket(fileno=descriptor)
+        if _hung_up(connection):
+            connection.close()
+            return None
         refusal = self._refusal(connection)
         if refusal:
             connection.close()
@@ -143,6 +144,8 @@ class Service:
 
     def _write_status(self) -> bool:
         entry = self.entry
+        if self.listener is None and self._superseded():
+            return True
         status = {
             "id": entry.id,
             "name": entry.name,
@@ -165,6 +168,13 @@ class Service:
             return False
         return True
 
+    def _superseded(self) -> bool:
+        """Another runner of this socket has started: the status file is its own."""
+        try:
+            return os.stat(self.entry.socket).st_ino != self._inode
+        except OSError:
+            return False
+
     def end_left_overs(self) -> None:
         """End what a killed runner of this socket left. Its status says whether there can be anything."""
         try:
@@ -176,3 +186,9 @@ class Service:
             self._last = old.get("last")
             while processes.kill_marked(self.entry.socket):
                 time.sleep(0.01)
+
+
+def _hung_up(connection: _socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)
+    return bool(poll.poll(0))

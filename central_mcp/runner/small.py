@@ -16,7 +16,7 @@ else:
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
-__all__ = ["child_subreaper", "die_with_parent", "dumps", "loads", "signal_name", "signals"]
+__all__ = ["child_subreaper", "die_with_parent", "dumps", "end_with_parent", "loads", "signal_name", "signals"]
 
 
 def _strict_constant(text: str) -> float:
@@ -102,6 +102,11 @@ def child_subreaper() -> None:
     """Orphans of our descendants become our children, also those that left their session."""
     if _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError("prctl(PR_SET_CHILD_SUBREAPER) failed: this kernel is older than 3.4")
+
+
+def end_with_parent() -> None:
+    """SIGTERM to us when supervisord ends, instead of the SIGKILL that setpriv asked for: our processes end with us."""
+    _prctl(PR_SET_PDEATHSIG, int(signals.SIGTERM), 0, 0, 0)
 
 
 def die_with_parent(parent: int) -> None:

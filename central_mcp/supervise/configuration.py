@@ -4,6 +4,7 @@ The engine (and the provisioning, for the core programs) writes through this; su
 """
 
 import configparser
+import fcntl
 import os
 import re
 import shutil
@@ -127,14 +128,16 @@ class Configuration:
 
     def _change(self, change: Callable[[Files], None]) -> bool:
         self._folder.mkdir(parents=True, exist_ok=True)
-        files = self._read()
-        before = {category: _text(sections) for category, sections in files.items()}
-        change(files)
-        after = {category: _text(sections) for category, sections in files.items()}
-        changed = {category for category in after if after[category] != before.get(category)}
-        if changed:
-            self._install(after, changed)
-        return bool(changed)
+        with (self._home.etc / "programs.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the engine and a playbook may write at the same time; for milliseconds
+            files = self._read()
+            before = {file.stem: file.read_text() for file in self._folder.glob("*.conf")}
+            change(files)
+            after = {category: _text(sections) for category, sections in files.items()}
+            changed = {category for category in after if after[category] != before.get(category, "")}
+            if changed:
+                self._install(after, changed)
+            return bool(changed)
 
     def _install(self, texts: Mapping[str, str], changed: set[str]) -> None:
         """Write the whole tree beside the old one, validate it there, then rename file by file."""

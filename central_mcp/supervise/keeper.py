@@ -67,12 +67,19 @@ class Keeper:
 
     def _wait(self, wake: int) -> None:
         """Until supervisord has died or a signal asks for the end; reaps whatever else was orphaned to us."""
-        assert self._supervisord is not None
         while self._wanted:
-            if self._supervisord.pid in leftovers.reap():
+            if self._ended():
                 return
             select.select([wake], [], [])
             os.read(wake, 4096)
+
+    def _ended(self) -> bool:
+        """Reap; has supervisord been among the dead?"""
+        assert self._supervisord is not None
+        status = leftovers.reap().get(self._supervisord.pid)
+        if status is not None:
+            self._supervisord.returncode = os.waitstatus_to_exitcode(status)
+        return self._supervisord.returncode is not None
 
     def _after_death(self, lived_s: float, wake: int) -> None:
         self._deaths = 1 if lived_s > LIVED_S else self._deaths + 1
@@ -86,7 +93,7 @@ class Keeper:
 
     def _clear(self, whose: str) -> None:
         """Nothing of this home may live or listen when supervisord starts: it would be there twice."""
-        killed = leftovers.end_all(self._home)
+        killed = leftovers.end_all(self._home, mine=True)
         leftovers.remove_sockets(self._home)
         if killed:
             say(f"ended {killed} processes that {whose} left")
@@ -99,7 +106,7 @@ class Keeper:
             supervisor.stop_all(STOP_ALL_S)
             supervisor.shutdown()
             end = time.monotonic() + SHUTDOWN_S
-            while self._supervisord and self._supervisord.pid not in leftovers.reap() and time.monotonic() < end:
+            while not self._ended() and time.monotonic() < end:
                 time.sleep(0.02)
         self._clear("the programs")
         (self._home.run / LOCK).unlink(missing_ok=True)

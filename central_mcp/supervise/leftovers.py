@@ -38,13 +38,14 @@ def below(pid: int) -> list[int]:
     return processes.tree_of(pid)[1:]
 
 
-def end_all(home: Home) -> int:
-    """Kill what `marked` and `below(this process)` find, again and again until nothing is left. Returns how many."""
+def end_all(home: Home, *, mine: bool = False) -> int:
+    """Kill what `marked` finds, and with `mine` all descendants of this process, until nothing is left. How many?"""
     killed: set[int] = set()
     deadline = time.monotonic() + GONE_S
     while True:
-        reap()
-        found = {pid for pid in {*marked(home), *below(os.getpid())} if not _zombie(pid)}
+        if mine:
+            reap()
+        found = {pid for pid in {*marked(home), *(below(os.getpid()) if mine else ())} if not _zombie(pid)}
         if not found or time.monotonic() > deadline:
             return len(killed)
         for pid in found:

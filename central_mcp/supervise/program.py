@@ -1,7 +1,8 @@
 """What supervisord's configuration says: the main file, and one section for each program. Pure.
 
 Rendering is the only way to a section, so that no name, argument or variable can become configuration. Values go into
-the command line, which supervisord splits like a shell, and never into its `environment=`, which cannot hold every text.
+the command line, which supervisord splits like a shell, and never into its `environment=`, which cannot hold every
+text.
 """
 
 import re
@@ -94,19 +95,18 @@ def render_program(program: Program, mark: str = "") -> str:
 
 def render_main(home: Home) -> str:
     """supervisord.conf. Raises `ConfigError` when a path cannot be written there."""
+    conf = home.etc / "supervisord.conf"
     socket = home.supervisor_socket
     if len(str(socket).encode()) > MAX_SOCKET_PATH:
         raise ConfigError(
-            home.etc / "supervisord.conf",
+            conf,
             "unix_http_server",
             f"{socket} has more than {MAX_SOCKET_PATH} bytes, too long for a socket; set a shorter CENTRAL_RUN",
         )
     for path in (home.etc, home.log, socket):
-        _plain(str(path), home.etc / "supervisord.conf", "supervisord", "path")
+        _plain(str(path), conf, "supervisord", "path")
         if re.search(r"[][*?]", str(path)):
-            raise ConfigError(
-                home.etc / "supervisord.conf", "include", f"{path}: a path with [, ], * or ? cannot be used"
-            )
+            raise ConfigError(conf, "include", f"{path}: a path with [, ], * or ? cannot be used")
 
     def text(path: Path) -> str:
         return str(path).replace("%", "%%")

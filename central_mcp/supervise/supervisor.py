@@ -16,7 +16,7 @@ from typing import Any
 from .errors import ProgramError, SupervisorDown
 
 TIMEOUT_S = 30.0
-"""Seconds for one answer; reading a configuration of 1000 programs takes supervisord 0.3 s, on a crowded machine more."""
+"""Seconds for one answer; reading a configuration of 1000 programs takes supervisord 0.3 s, or more when crowded."""
 POLL_S = 0.05
 BAD_NAME, NO_FILE, NOT_EXECUTABLE, SPAWN_ERROR = 10, 20, 21, 50
 SHUTDOWN_STATE, ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED, STILL_RUNNING, CANT_REREAD = 6, 60, 70, 90, 91, 92
@@ -120,7 +120,9 @@ class Supervisor:
             found.append(_state_of(info))
 
     def start(self, name: str) -> None:
-        """Start what is stopped or waits after a quick death. Raises `ProgramError`; running already is fine."""
+        """Start what is stopped, or waits after a quick death. Raises `ProgramError`; running already is fine."""
+        if any(process.state is State.BACKOFF for process in self.processes(name)):
+            self._expect([NOT_RUNNING], name, "stopProcessGroup", name, False)
         self._expect([ALREADY_STARTED], name, "startProcessGroup", name, False)
 
     def stop(self, name: str, timeout_s: float = 60.0) -> None:
@@ -217,13 +219,8 @@ class Supervisor:
             time.sleep(POLL_S)
 
 
-_BADNESS = {
-    state: rank
-    for rank, state in enumerate(
-        (State.RUNNING, State.STARTING, State.STOPPING, State.STOPPED, State.EXITED, State.BACKOFF)
-        + (State.UNKNOWN, State.FATAL)
-    )
-}
+_BETTER_TO_WORSE = ["RUNNING", "STARTING", "STOPPING", "STOPPED", "EXITED", "BACKOFF", "UNKNOWN", "FATAL"]
+_BADNESS = {State[name]: rank for rank, name in enumerate(_BETTER_TO_WORSE)}
 
 
 def _state_of(info: dict[str, Any]) -> ProcessState:
