@@ -77,8 +77,8 @@ class Request:
         """The caller's W3C traceparent, or empty."""
         return self._string(self.meta.get("traceparent"))
 
-    def check_envelope(self) -> str:
-        """The modern version asked for. Raises `InvalidParams` (a key is missing), `UnsupportedVersion`."""
+    def check_present(self) -> str:
+        """The modern version that the envelope names, supported or not. Raises `InvalidParams` (a key is missing)."""
         if self.version is _EMPTY or self.capabilities is _EMPTY:
             missing = META_VERSION if self.version is _EMPTY else META_CAPABILITIES
             raise InvalidParams(f"params._meta lacks {missing}")
@@ -86,6 +86,11 @@ class Request:
         version: Any = _NEWEST if raw == _NEWEST_RAW else msgspec.json.decode(raw)
         if not isinstance(version, str):
             raise InvalidParams(f"{META_VERSION} must be a string")
+        return version
+
+    def check_envelope(self) -> str:
+        """The supported version asked for. Raises `InvalidParams`, `UnsupportedVersion`."""
+        version = self.check_present()
         if bytes(self.capabilities)[:1] != b"{":
             raise InvalidParams(f"{META_CAPABILITIES} must be an object")
         if self.client is not _EMPTY and bytes(self.client)[:1] != b"{":

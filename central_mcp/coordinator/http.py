@@ -1,0 +1,263 @@
+"""MCP over Streamable HTTP as a raw ASGI app: both eras, told apart by MCP-Protocol-Version. Other paths go on.
+
+Owns what HTTP adds: headers and their ladder, status codes, event streams, sessions. A `Conversation` a request does
+the rest. Source: MCP 2026-07-28 and 2025-11-25, transports.
+"""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+from central_mcp.protocol import eras, headers, messages
+from central_mcp.protocol.errors import HeaderMismatch, InvalidRequest, ProtocolError
+from central_mcp.protocol.messages import NO_ID, Message
+from central_mcp.protocol.neutral import Request
+
+from .access import Caller
+from .conversation import Conversation
+from .endpoints import server_at
+from .front import Front
+from .reply import Reply, send_error, send_plain
+from .sessions import Session, Sessions, UnknownSession
+
+MAX_BODY = 16 << 20
+"""Bytes of one request's body."""
+MAX_HEADERS = 16 << 10
+"""Bytes of all header lines together."""
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+_ROUTING = (headers.VERSION, headers.METHOD, headers.NAME)
+
+
+class BadHttp(ProtocolError):
+    """The request does not keep the rules of the transport; `status` says which."""
+
+    code = InvalidRequest.code
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Gone(Exception):
+    """The client went away before its request was complete."""
+
+
+class Incoming:
+    """One HTTP request whose caller has been let in."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, fields: "Fields", caller: Caller, server: str
+    ) -> None:
+        self.method: str = scope["method"]
+        self.receive = receive
+        self.send = send
+        self.fields = fields
+        self.caller = caller
+        self.server = server
+
+
+class Fields:
+    """Header lines by lower-case name; knows of duplicates."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self._lines: dict[str, list[str]] = {}
+        size = 0
+        for name, value in raw:
+            size += len(name) + len(value)
+            self._lines.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+        self.too_large = size > MAX_HEADERS
+
+    def all(self, name: str) -> list[str]:
+        return self._lines.get(name, [])
+
+    def get(self, name: str, default: str = "") -> str:
+        lines = self._lines.get(name)
+        return lines[0] if lines else default
+
+    def once(self) -> dict[str, str]:
+        """Name -> first line, for comparison with a body."""
+        return {name: lines[0] for name, lines in self._lines.items()}
+
+
+class McpHttp:
+    """The ASGI app: `/mcp`, `/s/<server>/mcp` and alias ports; everything else is `rest`'s."""
+
+    def __init__(self, front: Front, sessions: Sessions, aliases: dict[int, str], rest: App) -> None:
+        self._front = front
+        self._sessions = sessions
+        self._aliases = aliases
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._rest(scope, receive, send)
+        fields = Fields(scope["headers"])
+        try:
+            if fields.too_large:
+                raise BadHttp(431, f"header lines may have {MAX_HEADERS} bytes")
+            self._front.access.check_way(fields.all("host"), fields.all("origin"))
+            port = scope["server"][1] if scope.get("server") else 0
+            server = server_at(scope["path"], port, self._aliases)
+            if server is None:
+                return await self._rest(scope, receive, send)
+            caller = self._front.access.identify(
+                fields.all("authorization"),
+                fields.all("x-api-key"),
+                fields.get("x-central-project"),
+                fields.get("x-central-client"),
+            )
+            if server and server not in self._front.directory.entries:
+                raise BadHttp(404, f"no server {server!r} here; `central status` lists them")
+            await self._serve(Incoming(scope, receive, send, fields, caller, server))
+        except ProtocolError as exc:
+            self._front.metrics.refused += exc.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+            await send_error(send, exc, NO_ID)
+        except Gone:
+            return None
+        return None
+
+    async def _serve(self, incoming: Incoming) -> None:
+        version = incoming.fields.get(headers.VERSION)
+        if version and version not in eras.LEGACY_VERSIONS:
+            await self._modern(incoming)
+        elif incoming.method == "POST":
+            await self._legacy_post(incoming)
+        elif incoming.method == "GET":
+            await self._stream(incoming)
+        elif incoming.method == "DELETE":
+            self._sessions.end(self._session(incoming))
+            await send_plain(incoming.send, HTTPStatus.OK)
+        else:
+            raise BadHttp(405, "this endpoint takes POST, GET and DELETE")
+
+    # modern: one request, one response
+
+    async def _modern(self, incoming: Incoming) -> None:
+        if incoming.method != "POST":
+            raise BadHttp(405, "MCP 2026-07-28 takes POST only")
+        message = await self._message(incoming)
+        if not message.method:
+            raise InvalidRequest("the body must be a request or a notification")
+        version = incoming.fields.get(headers.VERSION)
+        if not messages.has_id(message):
+            if version not in eras.MODERN_VERSIONS:
+                raise BadHttp(400, f"unsupported protocol version {version[:50]!r}")
+            await send_plain(incoming.send, HTTPStatus.ACCEPTED)
+            return
+        id = messages.id_of(message)
+        try:
+            request = Request(messages.params_of(message))
+            self._check_modern(message, request, incoming.fields)
+        except ProtocolError as exc:
+            await send_error(incoming.send, exc, id)
+            return
+        reply = Reply(incoming.send, incoming.receive, statuses=True, stream=_takes_stream(incoming.fields))
+        session = incoming.caller.client
+        conversation = Conversation(self._front, incoming.caller, incoming.server, reply, session=session)
+        await reply.run(self._front, conversation, message, request, cancel=True)
+
+    def _check_modern(self, message: Message, request: Request, fields: Fields) -> None:
+        """The ladder: the first rung that fails wins. Raises `ProtocolError`."""
+        version = request.check_present()
+        for header in _ROUTING:
+            if len(fields.all(header)) > 1:
+                raise HeaderMismatch(f"the header {header} came twice")
+        key = headers.name_field(message.method)
+        name = request.text(key) if key and key in request.fields else None
+        headers.check(fields.once(), message.method, version, name)
+        request.check_envelope()
+
+    # legacy: sessions
+
+    async def _legacy_post(self, incoming: Incoming) -> None:
+        message = await self._message(incoming)
+        fields = incoming.fields
+        opening = message.method == "initialize" and messages.has_id(message)
+        if not opening and not fields.get(headers.SESSION):
+            self._refuse_headerless(message)
+        reply = Reply(incoming.send, incoming.receive, statuses=False, stream=_takes_stream(fields))
+        if opening:
+            session = self._sessions.open(incoming.caller, incoming.server)
+            reply.on_result = lambda: self._sessions.header(session)
+        else:
+            session = self._session(incoming)
+        conversation = session.conversation(self._front, incoming.caller, reply)
+        if not messages.has_id(message) or not message.method:
+            conversation.handle(message)
+            session.keep()
+            await send_plain(incoming.send, HTTPStatus.ACCEPTED)
+            return
+        await reply.run(self._front, conversation, message, None, cancel=False)
+        session.keep()
+
+    def _refuse_headerless(self, message: Message) -> None:
+        """No session and no version header: say what is missing, for whichever era it meant."""
+        request = Request(messages.params_of(message))
+        if request.modern and message.method:
+            raise HeaderMismatch("the header MCP-Protocol-Version is missing")
+        raise BadHttp(400, "the header Mcp-Session-Id is missing: send initialize first")
+
+    def _session(self, incoming: Incoming) -> Session:
+        token = incoming.fields.get(headers.SESSION)
+        if not token:
+            raise BadHttp(400, "the header Mcp-Session-Id is missing: send initialize first")
+        try:
+            return self._sessions.find(incoming.caller, incoming.server, token)
+        except UnknownSession:
+            raise BadHttp(404, "no such session: send initialize again") from None
+
+    async def _stream(self, incoming: Incoming) -> None:
+        if "text/event-stream" not in incoming.fields.get("accept"):
+            raise BadHttp(406, "GET opens an event stream: send Accept: text/event-stream")
+        session = self._session(incoming)
+        reply = Reply(incoming.send, incoming.receive, statuses=False, stream=True)
+        conversation = session.conversation(self._front, incoming.caller, reply, listening=True)
+        await reply.run_stream(self._front, conversation)
+
+    # bodies
+
+    async def _message(self, incoming: Incoming) -> Message:
+        fields = incoming.fields
+        if fields.get("content-type").partition(";")[0].strip().lower() != "application/json":
+            raise BadHttp(415, "send Content-Type: application/json")
+        accept = fields.get("accept", "*/*")
+        if not any(kind in accept for kind in ("application/json", "text/event-stream", "*/*", "application/*")):
+            raise BadHttp(406, "send Accept: application/json, text/event-stream")
+        length = fields.get("content-length", "0")
+        if not length.isdigit() or int(length) > MAX_BODY:
+            raise BadHttp(413, f"a message may have {MAX_BODY} bytes")
+        data = await _body(incoming.receive)
+        try:
+            return messages.parse(data)
+        except messages.Malformed as exc:
+            self._front.metrics.malformed += 1
+            raise exc.error from None
+
+
+async def _body(receive: Receive) -> bytes:
+    event = await receive()
+    if event["type"] == "http.request" and not event.get("more_body"):
+        body: bytes = event.get("body", b"")
+        return body
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if event["type"] != "http.request":
+            raise Gone
+        part = event.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY:
+            raise BadHttp(413, f"a message may have {MAX_BODY} bytes")
+        parts.append(part)
+        if not event.get("more_body"):
+            return b"".join(parts)
+        event = await receive()
+
+
+def _takes_stream(fields: Fields) -> bool:
+    accept = fields.get("accept", "*/*")
+    return "text/event-stream" in accept or "*/*" in accept
