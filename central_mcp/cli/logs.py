@@ -13,7 +13,7 @@ def find(home: Home, name: str) -> list[Path]:
     """Current log files of one server or program."""
     server = home.log / "servers" / f"{name}.log"
     found = [server] if server.is_file() else []
-    for pattern in (f"{name}.log", f"{name}-*.log", f"{name}_*.log", f"{name}.out", f"{name}_*.out"):
+    for pattern in (f"{name}.log", f"{name}[-_.#]*.log", f"{name}.out", f"{name}.out.[0-9]"):
         found += [path for path in sorted(home.log.glob(pattern)) if path.stat().st_size]
     return found
 

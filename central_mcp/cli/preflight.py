@@ -64,14 +64,14 @@ def check_port(root: Path, port: int, host: str = "127.0.0.1") -> None:
 def is_free(host: str, port: int) -> bool:
     """True if we could listen. Without SO_REUSEPORT, which would hide a coordinator that already listens."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT hold nothing
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
             probe.listen(1)
         except PermissionError as exc:
             raise PreflightError(f"port {port}: not allowed for this user", "CENTRAL_PORT=3000 make up") from exc
         except OSError:
-            return False
+            return not listening_inodes(port)  # closed connections alone may hold it
     return True
 
 
@@ -87,7 +87,7 @@ def find_holder(host: str, port: int) -> Holder:
 
 def asked_home(host: str, port: int) -> Path | None:
     """`home` in the answer of /health, which a coordinator gives to callers on its own machine."""
-    connection = http.client.HTTPConnection(host, port, timeout=2)
+    connection = http.client.HTTPConnection(host, port, timeout=1)
     try:
         connection.request("GET", "/health")
         home = json.loads(connection.getresponse().read(65536)).get("home")

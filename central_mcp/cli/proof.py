@@ -136,7 +136,9 @@ def prove(entry: dict[str, Any], wanted: list[tuple[str, dict[str, Any]]]) -> Pr
         bridge.begin()
         tools = bridge.tools()
         names = {tool["name"] for tool in tools}
-        free: list[tuple[str, dict[str, Any]]] = [(t["name"], {}) for t in tools if not t.get("inputSchema", {}).get("required")]
+        free: list[tuple[str, dict[str, Any]]] = [
+            (t["name"], {}) for t in tools if not t.get("inputSchema", {}).get("required")
+        ]
         choice = next((pick for pick in [*wanted, *free] if pick[0] in names), None)
         if choice is None:
             raise CliError(f"bridge: none of the {len(tools)} tools listed can be called without arguments")

@@ -1,9 +1,7 @@
 """The `service` role on a laptop: the keeper runs detached, supervisord under it, and the core programs answer."""
 
 import contextlib
-import fcntl
 import http.client
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,31 +9,17 @@ from pathlib import Path
 
 from ..engine.client import Engine, EngineError, EngineUnreachable
 from ..home import Home
-from ..supervise import SupervisorError, Supervisor
+from ..supervise import SuperviseError, Supervisor, keeper
 from .outcome import Outcome, ProvisionError
 
 START_S = 60.0
 """Seconds for supervisord and the core programs to answer; 3 s on an idle machine, so this is for a crowded one."""
 
 
-def keeper_pid(home: Home) -> int | None:
-    """Pid of the keeper that holds this home's lock, or None. The lock is the kernel's: a dead keeper holds nothing."""
-    try:
-        with (home.run / "keeper.pid").open("r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = file.read().strip()
-                return int(text) if text.isdigit() else -1
-    except OSError:
-        pass
-    return None
-
-
 def serve(home: Home, *, check: bool = False, timeout_s: float = START_S) -> Outcome:
     """Start the keeper, or let supervisord take up what changed; wait for answers. Raises `ProvisionError`."""
     outcome = Outcome()
-    if keeper_pid(home) is None:
+    if keeper.running(home) is None:
         outcome.did("keeper and supervisord started")
         if check:
             return outcome
@@ -48,31 +32,26 @@ def serve(home: Home, *, check: bool = False, timeout_s: float = START_S) -> Out
 
 
 def start_keeper(home: Home) -> None:
-    """Detached: its own session, no pipe and no environment of the caller's."""
-    python = home.settings.python
-    environment = {
-        "CENTRAL_HOME": str(home.root),
-        "HOME": str(home.root),
-        "LC_ALL": "C.UTF-8",
-        "PATH": os.pathsep.join((str(python.parent), "/usr/local/bin", "/usr/bin", "/bin")),
-    }
-    with (home.log / "keeper.out").open("ab") as log:
-        subprocess.Popen(
-            [str(python), "-m", "central_mcp.supervise.keeper"],
-            cwd=home.root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    """Detached, in its own session. Returns once supervisord answers. Raises `ProvisionError`."""
+    argv = [str(home.settings.python), "-m", "central_mcp.supervise.keeper", "--home", str(home.root), "--detach"]
+    done = subprocess.run(
+        argv,
+        cwd=home.root,
+        env=keeper.environment(home),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ProvisionError(f"the keeper did not start: {done.stderr.strip()}\n{tail(home, 'keeper')}")
 
 
 def follow(home: Home, outcome: Outcome) -> None:
     """Tell the running supervisord to take up its configuration; only what differs is restarted."""
     try:
         changes = Supervisor(home.supervisor_socket).apply()
-    except SupervisorError as exc:
+    except SuperviseError as exc:
         raise ProvisionError(
             f"supervisord of {home.root}: {exc}. See {home.log}, then `make down` and `make up`"
         ) from exc
