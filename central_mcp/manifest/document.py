@@ -19,6 +19,7 @@ MAX_ALIASES = 1_000
 
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PREFIX = "tag:yaml.org,2002:"
+_KINDS = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value"})
 Path = tuple[str, ...]
 
 
@@ -104,11 +105,14 @@ def _value(document: Document, node: Any, path: Path) -> Any:
         what = f"has more than {MAX_NODES} values once its aliases are followed, or an alias of itself"
         raise ManifestError([Problem(document.file, *_mark(node), dotted(path), what, "write it without aliases")])
     document.values.setdefault(path, _mark(node))
+    kind = node.tag.removeprefix(_PREFIX)
+    if kind not in _KINDS:
+        document.report(path, f"the tag {node.tag} has no meaning here", "remove it")
     if isinstance(node, yaml.MappingNode):
         return _mapping(document, node, path)
     if isinstance(node, yaml.SequenceNode):
         return [_value(document, item, (*path, f"[{index}]")) for index, item in enumerate(node.value)]
-    return _scalar(document, node, path)
+    return _scalar(document, node, path, kind)
 
 
 def _mapping(document: Document, node: Any, path: Path) -> dict[str, Any]:
@@ -136,8 +140,7 @@ def _mapping(document: Document, node: Any, path: Path) -> dict[str, Any]:
     return data
 
 
-def _scalar(document: Document, node: Any, path: Path) -> Any:
-    kind = node.tag.removeprefix(_PREFIX)
+def _scalar(document: Document, node: Any, path: Path, kind: str) -> Any:
     if kind == "null":
         return None
     if document.verbatim(path):
@@ -148,8 +151,6 @@ def _scalar(document: Document, node: Any, path: Path) -> Any:
         except (ValueError, KeyError):
             document.report(path, f"{node.value!r} is no {kind}")
             return None
-    if not node.tag.startswith(_PREFIX):
-        document.report(path, f"the tag {node.tag} has no meaning here", "remove it")
     return node.value
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from central_mcp.manifest.model import Manifest
-from central_mcp.manifest.rules import check_project_name
+from central_mcp.manifest.rules import SERVER_NAME, check_project_name
 
 _TEMPLATE = """\
 # yaml-language-server: $schema=./central.schema.json
@@ -46,11 +46,9 @@ def json_schema() -> dict[str, Any]:
     schema["title"] = "central.yml"
     schema["description"] = "What a project runs in its MCP cloud"
     server = schema["$defs"]["ServerSpec"]
-    server["oneOf"] = [
-        {"required": ["source", "category", "run"]},
-        {"required": ["package", "category"]},
-        {"required": ["use"]},
-    ]
+    server["oneOf"] = [{"required": ["source"]}, {"required": ["package"]}, {"required": ["use"]}]
+    server["dependentRequired"] = {"source": ["category", "run"], "package": ["category"], "as": ["use"]}
+    schema["properties"]["servers"]["propertyNames"] = {"pattern": SERVER_NAME}
     scalar = {"type": ["string", "number", "boolean"]}
     server["properties"]["env"]["additionalProperties"] = scalar
     _drop_nulls(schema)
