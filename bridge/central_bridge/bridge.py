@@ -14,10 +14,11 @@ from typing import Any
 from . import config
 from .answers import MISCONFIGURED, Trouble
 from .config import ConfigError, Settings
-from .core import Core, Link
+from .core import Core
 from .log import Log
 from .pace import Backoff, Pulse
 from .pipes import Oversize, Stdin, Stdout
+from .session import Link
 from .wire import DialError, Loss, Wire, dial
 
 LIMIT = 16 * 1024 * 1024
@@ -215,8 +216,8 @@ class Bridge:
             messages, core.to_vm = core.to_vm, []
             if self._wire is not None:
                 self._wire.send(messages)
-        if core.to_client:
-            lines, core.to_client = core.to_client, []
+        if core.voice.lines:
+            lines, core.voice.lines = core.voice.lines, []
             if not self._stdout.put(lines) and self._wire is not None:
                 self._wire.reading(False)
         while self._owed and (core.link is not Link.READY or core.calls.waiting_bytes < BACKLOG):

@@ -1,12 +1,11 @@
 """What to do with a line from the client or a frame from the coordinator: the bridge's rules, without I/O.
 
-`Core` takes messages and events with the time (seconds, any monotonic clock) and appends bytes to `to_client` (lines
+`Core` takes messages and events with the time (seconds, any monotonic clock) and appends bytes to `voice.lines` (lines
 without their end) and `to_vm` (text frames), which its shell, `bridge`, writes. It never answers an id twice, never
 loses a request without an answer, and passes message bytes through unchanged. Imports nothing that does I/O.
 """
 
 from collections.abc import Callable
-from enum import Enum
 from itertools import count
 from typing import Any
 
@@ -14,7 +13,8 @@ from . import answers
 from .answers import Trouble
 from .calls import DISCOVER, LISTEN, Call, Calls
 from .messages import BOM, Kind, id_of, is_id, is_modern, kind_of, parse, part, subscription
-from .session import Phase, Session
+from .session import MOVES, Link, Phase, Session
+from .voice import Voice
 
 HEDGE_S = 1.0
 """How long discover and initialize may wait for the coordinator's own answer while the first connection is being made:
@@ -22,23 +22,6 @@ clients give up a probe after 10 s, and the real answer knows instructions and a
 
 MAX_WAITING = 1000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
-
-
-class Link(Enum):
-    """The connection, as far as the rules care."""
-
-    DOWN = "down"
-    OPEN = "open"  # the legacy handshake is under way
-    READY = "ready"
-
-
-_MOVES = {
-    (Link.DOWN, Link.OPEN),
-    (Link.OPEN, Link.READY),
-    (Link.READY, Link.OPEN),  # the client sends initialize on a connection that is there
-    (Link.OPEN, Link.DOWN),
-    (Link.READY, Link.DOWN),
-}
 
 
 class Core:
@@ -53,18 +36,14 @@ class Core:
         self.broken = broken
         self.log = log
         self.link = Link.DOWN
-        self.trouble: Trouble | None = None
-        self.to_client: list[bytes] = []
+        self.voice = Voice(url)
         self.to_vm: list[bytes] = []
         self.calls = Calls()
         self.session: Session | None = None
-        self.known: dict[str, Any] | None = None
-        """The coordinator's last discover or initialize result."""
         self.holding = False
         """The wire is full: nothing more is written until it drains."""
         self._ghosts: dict[int | str, str] = {}
         self._asked: set[int | str] = set()
-        self._stale = False
         self._down_since = 0.0
         self._numbers = count(1)
 
@@ -78,13 +57,11 @@ class Core:
         try:
             message = parse(raw)
         except ValueError as error:
-            self.to_client.append(
-                answers.error(None, answers.PARSE_ERROR, f"central-mcp-bridge: a line is not JSON: {error}")
-            )
+            self.voice.not_json(error)
             return
         if not isinstance(message, dict):
             why = "batches are not supported; send one message a line" if isinstance(message, list) else "not an object"
-            self._invalid(None, why)
+            self.voice.invalid(None, why)
             return
         kind, params = kind_of(message), part(message, "params")
         if kind is Kind.REQUEST:
@@ -94,24 +71,24 @@ class Core:
         elif kind is Kind.ANSWER:
             self._answered_by_client(message, raw)
         else:
-            self._invalid(id_of(message), "neither a request, a notification nor an answer")
+            self.voice.invalid(id_of(message), "neither a request, a notification nor an answer")
 
     def oversize(self, id: int | str | None, size: int) -> None:
         """A line from the client was over the limit and was dropped; `id` as far as it could be seen."""
         if id is not None and id in self.calls.open:
             id = None
-        self._invalid(id, f"a message of {size} bytes is over the limit of {self.limit}; send less at once")
+        self.voice.invalid(id, f"a message of {size} bytes is over the limit of {self.limit}; send less at once")
 
     def _request(self, message: dict[str, Any], params: dict[str, Any], raw: bytes, now: float) -> None:
         id, method = id_of(message), message["method"]
         if id is None:
-            self._invalid(None, f"the id of {method} must be a string or an integer")
+            self.voice.invalid(None, f"the id of {method} must be a string or an integer")
         elif id in self.calls.open or (self.session and not self.session.answered and self.session.client_id == id):
-            self._invalid(None, f"id {id!r} is already in use by a request that is still open")
+            self.voice.invalid(None, f"id {id!r} is already in use by a request that is still open")
         elif self.broken is not None:
-            self.to_client.append(answers.error(id, answers.MISCONFIGURED, self.broken))
+            self.voice.lines.append(answers.error(id, answers.MISCONFIGURED, self.broken))
         elif method == "ping" and not is_modern(params):
-            self.to_client.append(answers.result(id, {}))
+            self.voice.lines.append(answers.result(id, {}))
         elif method == "initialize":
             self._initialize(message, id, now)
         else:
@@ -125,28 +102,28 @@ class Core:
 
     def _admit(self, call: Call, now: float) -> None:
         if self.link is not Link.READY:
-            if self.trouble is not None and call.method == DISCOVER:
-                self._discover_by_self(call)
+            if self.voice.trouble is not None and call.method == DISCOVER:
+                self.voice.discover(call)
                 return
-            if self.trouble is not None and self.trouble.final and call.method != LISTEN:
-                self._fail(call, self.trouble)
+            if self.voice.trouble is not None and self.voice.trouble.final and call.method != LISTEN:
+                self._unreachable(call, self.voice.trouble)
                 return
             full = len(self.calls.open) >= MAX_WAITING or (self.calls.waiting_bytes + len(call.raw) > MAX_WAITING_BYTES)
             if full:
                 hint = "Too many requests wait for it already; try again later."
-                self._fail(call, Trouble(self._cause(), hint))
+                self._unreachable(call, Trouble(self._cause(), hint))
                 return
         self.calls.add(call)
         self._pump()
 
     def _initialize(self, message: dict[str, Any], id: int | str, now: float) -> None:
-        self.session = Session(message, id, now + HEDGE_S)
+        session = self.session = Session(message, id, now + HEDGE_S)
         if self.link is Link.READY:
             self._move(Link.OPEN)
         if self.link is Link.OPEN:
             self._send_initialize()
-        elif self.trouble is not None:
-            self._initialize_by_self()
+        elif self.voice.trouble is not None:
+            self.voice.initialize(session)
 
     def _notified(self, method: str, params: dict[str, Any], raw: bytes) -> None:
         if method == "notifications/initialized" and self.session is not None:
@@ -197,20 +174,20 @@ class Core:
                 self.to_vm.append(answers.result(id, {}))
             elif id is not None:
                 self._asked.add(id)
-                self.to_client.append(raw)
+                self.voice.lines.append(raw)
         elif method == "notifications/subscriptions/acknowledged":
             self._acknowledged(params, raw)
         elif method == "notifications/cancelled" and self._is_listen(params.get("requestId")):
             listen = params["requestId"]
             self.calls.close(listen)
-            self.to_client.append(answers.listen_ended(listen))
+            self.voice.lines.append(answers.listen_ended(listen))
         elif method == "notifications/cancelled":
             target = params.get("requestId")
             if is_id(target):
                 self._asked.discard(target)
-            self.to_client.append(raw)
+            self.voice.lines.append(raw)
         else:
-            self.to_client.append(raw)
+            self.voice.lines.append(raw)
 
     def _result(self, message: dict[str, Any], raw: bytes) -> None:
         id = id_of(message)
@@ -218,19 +195,20 @@ class Core:
         if session is not None and id is not None and id == session.wire_id:
             self._initialize_answered(session, message)
             return
-        call = self.calls.close(id) if id is not None else None
-        if call is None:
+        call = self.calls.open.get(id) if id is not None else None
+        if call is None or not call.sent:
             method = self._ghosts.pop(id, None) if id is not None else None
             if method == DISCOVER:
-                self._learn(message)
+                self.voice.learn(message)
             elif method is None:
                 self.log("debug", f"an answer from {self.url} to id {id!r}, which is not open, was dropped")
             return
+        self.calls.close(call.id)
         if len(raw) > self.limit:
             text = f"the answer to {call.what} is {len(raw)} bytes, over the limit of {self.limit}; ask for less"
-            self._invalid(call.id, text)
+            self.voice.invalid(call.id, text)
         else:
-            self.to_client.append(raw)
+            self.voice.lines.append(raw)
         self._note(call, message)
         self._pump()
 
@@ -242,23 +220,21 @@ class Core:
         if call.method == "tools/list":
             self.calls.learn_tools(value, first=not call.params.get("cursor"))
         elif call.method == DISCOVER:
-            self._learn(message)
+            self.voice.learn(message)
         elif self.session is not None:
             self.session.accepted(call.method, call.params)
 
     def _initialize_answered(self, session: Session, message: dict[str, Any]) -> None:
         session.wire_id = ""
         if "error" in message and not session.answered:
-            session.answered = True
-            self.to_client.append(answers.encode({**message, "id": session.client_id}))
+            self.voice.relay_initialize(session, message)
             self.session = None
         elif "error" in message:
             self.log("warning", f"{self.url} refused to open the session again: {message['error']}")
         else:
-            self._learn(message)
+            self.voice.learn(message)
             if not session.answered:
-                session.answered = True
-                self.to_client.append(answers.encode({**message, "id": session.client_id}))
+                self.voice.relay_initialize(session, message)
         session.phase = Phase.DONE
         self._ready()
 
@@ -269,17 +245,17 @@ class Core:
             return
         if not call.acked:
             call.acked = True
-            self.to_client.append(raw)
+            self.voice.lines.append(raw)
         if call.stale:
             call.stale = False
-            self.to_client += answers.listen_changes(call.id, call.params.get("notifications"))
+            self.voice.lines += answers.listen_changes(call.id, call.params.get("notifications"))
 
     # Events of the connection
 
     def up(self, now: float) -> None:
         """A new connection is open."""
         self._move(Link.OPEN)
-        self.trouble = None
+        self.voice.trouble = None
         if self.session is None:
             self._ready()
         else:
@@ -293,29 +269,29 @@ class Core:
         self.to_vm.clear()
         self._ghosts.clear()
         for id in self._asked:
-            params = {"requestId": id, "reason": f"the connection to {self.url} was lost"}
-            self.to_client.append(answers.notification("notifications/cancelled", params))
+            self.voice.withdrawn(id)
         self._asked.clear()
         if self.session is not None:
             self.session.phase, self.session.wire_id = Phase.NONE, ""
         if too_big:
             self._blame_biggest()
         for call in self.calls.lose():
-            self.to_client.append(answers.outcome_unknown(call.id, call.what, self.url, why))
-        self._stale = True
+            self.voice.unknown(call, why)
+        self.voice.stale = True
 
     def failed(self, now: float, trouble: Trouble) -> None:
         """An attempt to connect failed."""
-        self.trouble = trouble
-        if self.session is not None and not self.session.answered:
-            self._initialize_by_self()
+        self.voice.trouble = trouble
+        session = self.session
+        if session is not None and not session.answered:
+            self.voice.initialize(session)
         for call in self.calls.waiting():
             if call.method == DISCOVER:
                 self.calls.close(call.id)
-                self._discover_by_self(call)
+                self.voice.discover(call)
             elif trouble.final and call.method != LISTEN:
                 self.calls.close(call.id)
-                self._fail(call, trouble)
+                self._unreachable(call, trouble)
 
     def drained(self) -> None:
         """The wire takes more."""
@@ -326,18 +302,18 @@ class Core:
         """Answer what has waited long enough."""
         session = self.session
         if session is not None and not session.answered and now >= session.hedge:
-            self._initialize_by_self()
+            self.voice.initialize(session)
         for call in list(self.calls.open.values()):
             if call.hedge is not None and now >= call.hedge:
                 if call.sent:
                     self._ghosts[call.id] = call.method
                 self.calls.close(call.id)
-                self._discover_by_self(call)
+                self.voice.discover(call)
             elif self._expires(call) <= now:
                 self.calls.close(call.id)
                 hint = "It keeps trying by itself; try again later."
-                trouble = self.trouble or Trouble(self._cause(), hint)
-                self._fail(call, trouble, f" Waited {self.wait_s:g} s.")
+                trouble = self.voice.trouble or Trouble(self._cause(), hint)
+                self._unreachable(call, trouble, f" Waited {self.wait_s:g} s.")
 
     def due(self) -> float | None:
         """When `tick` has something to do next, or None."""
@@ -358,7 +334,7 @@ class Core:
     # Steps
 
     def _move(self, to: Link) -> None:
-        if (self.link, to) not in _MOVES:
+        if (self.link, to) not in MOVES:
             raise AssertionError(f"link cannot go from {self.link.value} to {to.value}")
         self.link = to
 
@@ -372,9 +348,9 @@ class Core:
             for method, params in session.replays():
                 self._own_request(method, params)
         self._pump()
-        if self._stale and session is not None and session.initialized is not None:
-            self.to_client += answers.session_changes(self.known, session.subscribed)
-        self._stale = False
+        if self.voice.stale and session is not None and session.initialized is not None:
+            self.voice.lines += answers.session_changes(self.voice.known, session.subscribed)
+        self.voice.stale = False
 
     def _pump(self) -> None:
         while self.link is Link.READY and not self.holding:
@@ -395,40 +371,18 @@ class Core:
         self._ghosts[id] = method
         self.to_vm.append(answers.encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
 
-    def _initialize_by_self(self) -> None:
-        session = self.session
-        assert session is not None
-        session.answered = True
-        self._stale = True
-        value = answers.own_initialize(session.asked, self.known, self._note_text())
-        self.to_client.append(answers.result(session.client_id, value))
-
-    def _discover_by_self(self, call: Call) -> None:
-        asked = part(call.params, "_meta").get(answers.META_VERSION)
-        self.to_client.append(answers.discover(call.id, asked, self.known, self._note_text()))
-
     def _blame_biggest(self) -> None:
         sent = [call for call in self.calls.open.values() if call.sent and call.method != LISTEN]
         if sent:
             call = max(sent, key=lambda call: len(call.raw))
             self.calls.close(call.id)
             text = f"{call.what} of {len(call.raw)} bytes is over the coordinator's limit; send less at once"
-            self._invalid(call.id, text)
+            self.voice.invalid(call.id, text)
 
-    def _fail(self, call: Call, trouble: Trouble, more: str = "") -> None:
-        self._stale = True
+    def _unreachable(self, call: Call, trouble: Trouble, more: str = "") -> None:
+        self.voice.unreachable(call, trouble, more)
         for listen in self.calls.listens():
             listen.stale = True
-        data = {"url": self.url, "cause": trouble.cause}
-        self.to_client.append(answers.error(call.id, trouble.code, trouble.text(self.url) + more, data))
-
-    def _invalid(self, id: int | str | None, why: str) -> None:
-        self.to_client.append(answers.error(id, answers.INVALID_REQUEST, f"central-mcp-bridge: {why}"))
-
-    def _learn(self, message: dict[str, Any]) -> None:
-        value = message.get("result")
-        if isinstance(value, dict):
-            self.known = value
 
     def _expires(self, call: Call) -> float:
         if call.sent or call.method == LISTEN or self.link is Link.READY:
@@ -436,10 +390,9 @@ class Core:
         return max(call.since, self._down_since) + self.wait_s
 
     def _cause(self) -> str:
-        return self.trouble.cause if self.trouble else "the connection is being made"
-
-    def _note_text(self) -> str | None:
-        return self.trouble.text(self.url) if self.trouble else None
+        if self.link is Link.OPEN:
+            return "it has not answered initialize yet"
+        return self.voice.trouble.cause if self.voice.trouble else "the connection is being made"
 
     def _is_listen(self, id: object) -> bool:
         call = self.calls.open.get(id) if is_id(id) else None

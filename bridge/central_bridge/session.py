@@ -1,4 +1,4 @@
-"""A legacy client's session: its `initialize`, and what must be said again on every new connection.
+"""The states of the connection, and a legacy client's session: what must be said again on every new connection.
 
 Pure. Owned by `core`. The bridge always sends `initialize` under an id of its own; the client's answer is made from
 the coordinator's when that comes in time, else from the bridge's own knowledge.
@@ -7,6 +7,23 @@ the coordinator's when that comes in time, else from the bridge's own knowledge.
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+
+class Link(Enum):
+    """The connection, as far as the rules care."""
+
+    DOWN = "down"
+    OPEN = "open"  # the legacy handshake is under way
+    READY = "ready"
+
+
+MOVES = {
+    (Link.DOWN, Link.OPEN),
+    (Link.OPEN, Link.READY),
+    (Link.READY, Link.OPEN),  # the client sends initialize on a connection that is there
+    (Link.OPEN, Link.DOWN),
+    (Link.READY, Link.DOWN),
+}
 
 
 class Phase(Enum):

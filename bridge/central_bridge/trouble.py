@@ -20,7 +20,7 @@ def from_exception(error: BaseException, host: str) -> Trouble:
         return Trouble(f"TLS: the certificate of {host} is not trusted ({error.verify_message})", _TRUST)
     if isinstance(error, ssl.SSLError):
         hint = "Is this port plain? Then write ws:// instead of wss://."
-        return Trouble(f"TLS failed ({error.reason or error})", hint)
+        return Trouble(f"TLS failed ({getattr(error, 'reason', None) or error})", hint)
     if isinstance(error, socket.gaierror):
         hint = "Check HOST in CENTRAL_MCP_URL, and the network (is the VPN up?)."
         return Trouble(f"the name {host} is not known (DNS: {error.strerror})", hint)

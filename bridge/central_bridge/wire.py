@@ -194,11 +194,11 @@ class Wire(asyncio.Protocol):
         if self._why is not None:
             return Loss(self._why)
         received, sent = self._ws.close_rcvd, self._ws.close_sent
-        if received is not None:
+        if received is not None and self._ws.close_rcvd_then_sent:
             text = f", {received.reason}" if received.reason else ""
             return Loss(f"closed by central-mcp with code {received.code}{text}", received.code)
         if sent is not None and sent.code != 1000:
-            return Loss(f"it sent what is not allowed: {sent.reason or sent.code}")
+            return Loss(f"it sent what cannot be taken: {sent.reason or sent.code}")
         return Loss(str(exc) if exc else "it was cut")
 
 

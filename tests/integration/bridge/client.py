@@ -1,5 +1,6 @@
 """The bridge as a real process, driven line by line: what a test wants to count, an SDK client would hide."""
 
+import contextlib
 import json
 import os
 import queue
@@ -51,10 +52,8 @@ class BridgeProcess:
             self.process.kill()
         self.process.wait(30)
         assert self.process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):
             self.process.stdin.close()
-        except OSError:
-            pass
         for thread in self._threads:
             thread.join(30)
 
