@@ -3,6 +3,7 @@
 Standard library only: called before anything is provisioned, also by `scripts/bootstrap.py` before there is a .venv.
 """
 
+import hashlib
 import http.client
 import json
 import os
@@ -29,11 +30,14 @@ class Holder:
     pid: int | None = None
     program: str = ""
     home: Path | None = None
-    """CENTRAL_HOME of a cloud's coordinator."""
+    """CENTRAL_HOME of a cloud's coordinator, if its environment can be read."""
+    cloud: str = ""
+    """The cloud's name in /health."""
 
     def __str__(self) -> str:
-        if self.home:
-            return f"the cloud of {self.home}" + (f" (pid {self.pid})" if self.pid else "")
+        if self.home or self.cloud:
+            whose = f"the cloud of {self.home}" if self.home else "another user's cloud"
+            return whose + (f" (pid {self.pid})" if self.pid else "")
         return f"{self.program} (pid {self.pid})" if self.pid else "another user's program"
 
 
@@ -55,7 +59,7 @@ def check_port(root: Path, port: int, host: str = "127.0.0.1") -> None:
     if is_free(host, port):
         return
     holder = find_holder(host, port)
-    if holder.home is not None and holder.home == root.resolve():
+    if holder.home == root.resolve() or (holder.cloud and holder.cloud == cloud_of(root)):
         return
     other = next((p for p in range(port + 1, 65536) if is_free(host, p)), port + 1)
     raise PreflightError(f"port {port}: taken by {holder}", f"CENTRAL_PORT={other} make up, or stop that program")
@@ -76,26 +80,34 @@ def is_free(host: str, port: int) -> bool:
 
 
 def find_holder(host: str, port: int) -> Holder:
-    """Who listens on `port`: by /proc, and by asking its /health which home it serves."""
-    home = asked_home(host, port)
+    """Who listens on `port`: by /proc, and by asking its /health which cloud it serves."""
+    cloud = asked_cloud(host, port)
     inodes = listening_inodes(port)
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and inodes & socket_inodes(folder):
-            return Holder(int(folder.name), command(folder), environment_home(folder) or home)
-    return Holder(home=home)
+            return Holder(int(folder.name), command(folder), environment_home(folder), cloud)
+    return Holder(cloud=cloud)
 
 
-def asked_home(host: str, port: int) -> Path | None:
-    """`home` in the answer of /health, which a coordinator gives to callers on its own machine."""
+def asked_cloud(host: str, port: int) -> str:
+    """`cloud` in the answer of /health; empty when there is none."""
     connection = http.client.HTTPConnection(host, port, timeout=1)
     try:
         connection.request("GET", "/health")
-        home = json.loads(connection.getresponse().read(65536)).get("home")
-        return Path(home).resolve() if isinstance(home, str) else None
+        return str(json.loads(connection.getresponse().read(65536)).get("cloud", ""))
     except (OSError, http.client.HTTPException, ValueError, AttributeError):
-        return None
+        return ""
     finally:
         connection.close()
+
+
+def cloud_of(root: Path) -> str:
+    """The name that the coordinator of home `root` gives itself in /health; empty before the home is made."""
+    try:
+        key = (root / "etc" / "machine.key").read_bytes()
+    except OSError:
+        return ""
+    return hashlib.sha256(b"central-mcp cloud " + key).hexdigest()[:16]
 
 
 def listening_inodes(port: int) -> set[str]:

@@ -29,7 +29,7 @@ REGISTRY_HOSTS = re.compile(
 
 LAYERS = [
     {"protocol", "manifest", "runner"},
-    {"registry", "home", "toolchain", "link"},
+    {"registry", "home", "toolchain", "link", "logs"},
     {"supervise", "rollout"},
     {"coordinator", "router", "engine"},
     {"provision"},

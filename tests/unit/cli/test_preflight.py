@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from central_mcp.cli.preflight import PreflightError, check_port, find_holder, is_free, wanted_port
+from central_mcp.cli.preflight import PreflightError, check_port, cloud_of, find_holder, is_free, wanted_port
 from tests.waiting import wait_until
 
 
@@ -67,21 +67,25 @@ def test_a_second_checkouts_cloud_is_named_by_its_home(tmp_path: Path) -> None:
         child.communicate("\n", timeout=30)
 
 
-def test_a_home_told_by_health_counts_too(tmp_path: Path) -> None:
+def test_a_cloud_is_known_by_its_name_in_health_too(tmp_path: Path) -> None:
     class Health(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps({"status": "ok", "home": str(tmp_path / "told")}).encode())
+            self.wfile.write(json.dumps({"status": "ok", "cloud": cloud_of(tmp_path)}).encode())
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "machine.key").write_bytes(b"k" * 32)
     server = HTTPServer(("127.0.0.1", 0), Health)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        assert find_holder("127.0.0.1", server.server_port).home == tmp_path / "told"
+        check_port(tmp_path, server.server_port)
+        with pytest.raises(PreflightError, match="taken by another user's cloud"):
+            check_port(tmp_path / "other", server.server_port)
     finally:
         server.shutdown()
         server.server_close()
