@@ -55,10 +55,10 @@ class Service:
         """Take no more connections. A socket that another runner has put in the place of ours stays."""
         if self.listener is None:
             return
-        self.listener.close()
-        self.listener = None
         if not self._superseded() and os.path.lexists(self.entry.socket):
             os.unlink(self.entry.socket)
+        self.listener.close()
+        self.listener = None
         self.changed()
 
     def accept(self) -> Child | None:

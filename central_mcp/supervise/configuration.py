@@ -11,8 +11,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from ..home import Home
+from ..home import MAX_SOCKET_PATH, Home
 from .errors import ConfigError
 from .program import Program, render_main, render_program, render_programs, split_programs
 
@@ -37,6 +38,11 @@ def validate(conf: Path) -> None:
             if section in seen:
                 raise ConfigError(file, section, f"is also in {seen[section]}")
             seen[section] = file
+    read_programs(conf)
+
+
+def read_programs(conf: Path) -> list[Any]:
+    """supervisord's own group objects for `conf`. Raises `ConfigError`."""
     from supervisor.options import ServerOptions  # type: ignore[import-untyped]  # 0.1 s, only who validates needs it
 
     options = ServerOptions()
@@ -46,8 +52,10 @@ def validate(conf: Path) -> None:
     except (ValueError, configparser.Error) as exc:
         raise _named(conf, str(exc)) from exc
     for server in options.configroot.supervisord.server_configs:
-        if len(os.fsencode(server.get("file", ""))) > 100:
+        if len(os.fsencode(server.get("file", ""))) > MAX_SOCKET_PATH:
             raise ConfigError(conf, "unix_http_server", f"{server['file']} is longer than a socket's path may be")
+    groups: list[Any] = options.process_group_configs
+    return groups
 
 
 def _sections(file: Path) -> list[str]:

@@ -185,6 +185,12 @@ def _gone(home: Home, deadline: float) -> bool:
     return True
 
 
+def _make_folders(home: Home) -> None:
+    """The folders of the sockets: CENTRAL_RUN may be a temporary one that a reboot has emptied."""
+    for folder in (home.run, home.run / "s", home.supervisor_socket.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def _take_lock(home: Home) -> int:
     path = home.run / LOCK
     try:
@@ -252,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         home = Home(options.home.absolute()) if options.home else Home.find()
+        _make_folders(home)
         validate(home.etc / MAIN)
         if options.detach:
             if running(home) is not None:
