@@ -98,7 +98,7 @@ def test_a_revoked_key_is_unknown() -> None:
 
 
 def test_a_key_of_another_project_is_told_whose_it_is() -> None:
-    with pytest.raises(Forbidden, match="PROJECT_one.*PROJECT_two"):
+    with pytest.raises(Forbidden, match=r"PROJECT_one.*PROJECT_two"):
         access().identify([], [TEXT], "PROJECT_two", "")
 
 
