@@ -71,6 +71,8 @@ class Exchange:
         code = 0
         if head.kind == _RESULT:
             try:
+                if not body.isascii():
+                    _check_text(body)
                 body = adapt(body, self.method, self.era, self.version, head.era, self.stamp)
                 message = messages.result_message(self.id, body)
             except ProtocolError as exc:
@@ -104,6 +106,13 @@ class Exchange:
     def abandon(self) -> None:
         """Nobody listens any more, but the call may finish."""
         self.conversation.front.exchanges.pop(self.call, None)
+
+
+def _check_text(body: bytes) -> None:
+    try:
+        body.decode()
+    except UnicodeDecodeError as exc:
+        raise InternalError(f"the server's result is not UTF-8: {exc.reason} at byte {exc.start}") from None
 
 
 def _adapt_error(body: bytes, era: str) -> tuple[int, bytes]:

@@ -35,6 +35,8 @@ _STREAM = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
+_LINE_BREAKS = bytes.maketrans(b"\n\r", b"  ")
+"""Whitespace in JSON, but the end of an event's line: a server may have put some into its result."""
 _RETRY_S = b"1"
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -178,7 +180,7 @@ class Reply:
         self._queue.clear()
         if self._final is not None:
             parts.append(self._final[0])
-        events = b"".join(b"event: message\ndata: %b\n\n" % part for part in parts)
+        events = b"".join(b"event: message\ndata: %b\n\n" % part.translate(_LINE_BREAKS) for part in parts)
         await self._send({"type": "http.response.body", "body": events, "more_body": self._final is None})
 
     async def _comment(self) -> None:
