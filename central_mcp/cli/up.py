@@ -95,12 +95,20 @@ def provision(root: Path, steps: Steps) -> str:
             if line.startswith("TASK [") and "Validating arguments" not in line:
                 steps.detail(line.partition("[")[2].partition("]")[0])
             changed += line.startswith("changed:")
-            if wrong or line.lstrip().startswith("msg:"):
-                wrong.append(line.rstrip())
+            if line.startswith("fatal:"):
+                wrong.append(failure(line))
     if child.returncode:
         told = "\n".join(wrong or tail[-15:])
-        raise CliError(f"provisioning failed (ansible-playbook exit {child.returncode}):\n{told}", f"see {log}")
+        raise CliError(f"provisioning: {told}", f"see {log}")
     return f"{changed} changes" if changed else "nothing to change"
+
+
+def failure(line: str) -> str:
+    """The module's own message in a line like `fatal: [localhost]: FAILED! => {...}`."""
+    try:
+        return str(json.loads(line.partition("=> ")[2])["msg"]).removeprefix("Task failed: Module failed: ")
+    except (ValueError, KeyError, TypeError):
+        return line.rstrip()
 
 
 def ansible_environment(root: Path) -> dict[str, str]:
@@ -111,6 +119,8 @@ def ansible_environment(root: Path) -> dict[str, str]:
         "ANSIBLE_LOCAL_TEMP": str(root / "tmp"),
         "ANSIBLE_REMOTE_TEMP": str(root / "tmp"),
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",  # a failure in one line, for `failure`
+        "ANSIBLE_CALLBACK_FORMAT_PRETTY": "false",
         "CENTRAL_HOME": str(root),
         "LC_ALL": "C.UTF-8",
     }

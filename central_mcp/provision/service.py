@@ -10,6 +10,7 @@ from pathlib import Path
 from ..engine.client import Engine, EngineError, EngineUnreachable
 from ..home import Home
 from ..supervise import SuperviseError, Supervisor, keeper
+from ..supervise.program import MARK
 from .outcome import Outcome, ProvisionError
 
 START_S = 60.0
@@ -37,7 +38,7 @@ def start_keeper(home: Home) -> None:
     done = subprocess.run(
         argv,
         cwd=home.root,
-        env=keeper.environment(home),
+        env={name: value for name, value in keeper.environment(home).items() if name != MARK},  # we are not below it
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -232,3 +232,11 @@ def test_every_task_has_a_sentence_for_a_name() -> None:
         for path in (role / "tasks").glob("*.yml"):
             for task in yaml.safe_load(path.read_text()) or []:
                 assert re.match(r"[A-Z].* ", task.get("name", "")), f"{path.relative_to(ROOT)}: {task}"
+
+
+def test_the_settings_reference_is_current() -> None:
+    """Mend it with `.venv/bin/python scripts/settings_reference.py`."""
+    import sys
+
+    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "settings_reference.py"), "--check"], check=False)
+    assert done.returncode == 0
