@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from central_mcp.runner.table import Entry
 
-BACKLOG = 128
+BACKLOG = 4096  # a full one is EAGAIN to the router, at once; the kernel caps it at net.core.somaxconn
 STATUS_AGAIN_S = 1.0
 
 
@@ -71,8 +71,8 @@ class Service:
             return None
         refusal = self._refusal(connection)
         if refusal:
-            connection.close()
             self.say(refusal)
+            connection.close()
             return None
         try:
             child = spawn(self.entry, connection)
