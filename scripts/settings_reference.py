@@ -17,9 +17,10 @@ HEAD = """\
 
 Written by `scripts/settings_reference.py` from the model in `central_mcp/home.py`; change it there.
 
-One cloud's settings are in `etc/settings.json` of its home (`.central` in the checkout). `make up` writes the file, keeps
-what is in it, and restarts what must read a changed value. `CENTRAL_PORT`, `CENTRAL_HOST` and `CENTRAL_RUN` in the
-environment of `make up` set `port`, `host` and `run`; `CENTRAL_HOME` names another home.
+One cloud's settings are in `etc/settings.json` of its home (`.central` in the checkout). `make up` writes the file,
+keeps what is in it, and restarts what must read a changed value. `CENTRAL_PORT`, `CENTRAL_HOST` and `CENTRAL_RUN` in
+the environment of `make up` set `port`, `host` and `run`; `CENTRAL_HOME` names another home.
+On a machine without root, which is what `make up` provisions, `isolation` is `none` and `service` is `detached`.
 
 | name | type | range | default | what it does |
 |---|---|---|---|---|
