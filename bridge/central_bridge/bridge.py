@@ -27,7 +27,7 @@ LIMIT = 16 * 1024 * 1024
 LINGER_S = 1.0
 """How long answers may still come in after stdin ended: clients kill what is not gone after 2 s."""
 
-BACKLOG = 4 * 1024 * 1024
+BACKLOG = 1024 * 1024
 """Waiting bytes at which the bridge stops reading stdin while it is connected."""
 
 KICK_S = 1.0
@@ -59,7 +59,6 @@ class Bridge:
         self._stdout = Stdout(1, lambda: post(self._stop, 0), lambda: post(self._drained))
 
     def run(self) -> int:
-        asyncio.set_event_loop(self._loop)
         for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), lambda *_: self._post(self._stop, 0))
@@ -68,7 +67,10 @@ class Bridge:
         return self._loop.run_until_complete(self._live())
 
     async def _live(self) -> int:
-        dialling = asyncio.ensure_future(self._keep_connected()) if self._settings else None
+        dialling: asyncio.Task[None] | None = None
+        if self._settings is not None:
+            dialling = asyncio.create_task(self._keep_connected(self._settings))
+            dialling.add_done_callback(self._gave_up)
         code: int = await self._over
         if dialling is not None:
             dialling.cancel()
@@ -85,13 +87,13 @@ class Bridge:
     # The client's side
 
     def _lines(self, batch: list[bytes | Oversize]) -> None:
+        self._owed += 1
         now = self._loop.time()
         for item in batch:
             if isinstance(item, Oversize):
                 self._core.oversize(item.id, item.size)
             else:
                 self._core.line(item, now)
-        self._owed += 1
         if self._core.link is Link.DOWN:
             self._kick.set()
         self._flush()
@@ -136,9 +138,13 @@ class Bridge:
         self._flush()
         self._gone.set()
 
-    async def _keep_connected(self) -> None:
-        settings = self._settings
-        assert settings is not None
+    def _gave_up(self, dialling: asyncio.Task[None]) -> None:
+        """`_keep_connected` never returns: what ended it is a bug, and a bridge without it would hang."""
+        if not dialling.cancelled():
+            self._log("error", f"internal error, please report: {dialling.exception()!r}")
+            self._stop(1)
+
+    async def _keep_connected(self, settings: Settings) -> None:
         backoff = Backoff(random.uniform)
         key = settings.key
         told = ""

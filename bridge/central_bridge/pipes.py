@@ -125,8 +125,8 @@ class Stdout:
     """Writes lines to file descriptor `fd` in a thread. `on_broken()` is called there when the reader has gone;
     `on_room()` when, after `full`, most of what was put is written."""
 
-    HIGH = 8 << 20
-    LOW = 1 << 20
+    HIGH = 2 << 20
+    LOW = 1 << 19
 
     def __init__(self, fd: int, on_broken: Callable[[], None], on_room: Callable[[], None]) -> None:
         self._fd = fd

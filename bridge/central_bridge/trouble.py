@@ -11,6 +11,7 @@ import ssl
 from .answers import REFUSED_KEY, REFUSED_PROJECT, UNAVAILABLE, Trouble
 
 _NOT_THERE = "Check HOST and port in CENTRAL_MCP_URL, and that the VM and central-mcp are up (`central status` there)."
+_SCHEME = "Does CENTRAL_MCP_URL lead to a central-mcp, and is ws:// (plain) or wss:// (TLS) right for its port?"
 _TRUST = "Put the VM's CA certificate (PEM) into CENTRAL_MCP_CA, and check that HOST is the certificate's name."
 
 
@@ -19,8 +20,7 @@ def from_exception(error: BaseException, host: str) -> Trouble:
     if isinstance(error, ssl.SSLCertVerificationError):
         return Trouble(f"TLS: the certificate of {host} is not trusted ({error.verify_message})", _TRUST)
     if isinstance(error, ssl.SSLError):
-        hint = "Is this port plain? Then write ws:// instead of wss://."
-        return Trouble(f"TLS failed ({getattr(error, 'reason', None) or error})", hint)
+        return Trouble(f"TLS failed ({getattr(error, 'reason', None) or error})", _SCHEME)
     if isinstance(error, socket.gaierror):
         hint = "Check HOST in CENTRAL_MCP_URL, and the network (is the VPN up?)."
         return Trouble(f"the name {host} is not known (DNS: {error.strerror})", hint)
@@ -28,9 +28,11 @@ def from_exception(error: BaseException, host: str) -> Trouble:
         return Trouble(f"{host} does not answer", f"{_NOT_THERE} A firewall may drop the connection.")
     if isinstance(error, ConnectionRefusedError) or _refused(error):
         return Trouble("connection refused", _NOT_THERE)
+    if isinstance(error, ConnectionError):
+        return Trouble("the connection was closed before it was answered", _SCHEME)
     if isinstance(error, OSError):
         return Trouble(f"cannot connect ({error.strerror or error})", _NOT_THERE)
-    return Trouble(f"the WebSocket handshake failed ({error})", "Does CENTRAL_MCP_URL lead to a central-mcp?")
+    return Trouble(f"the WebSocket handshake failed ({error})", _SCHEME)
 
 
 def from_status(status: int, body: bytes, project: str, key_source: str, path: str) -> Trouble:

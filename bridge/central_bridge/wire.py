@@ -224,7 +224,7 @@ async def dial(settings: Settings, key: str, limit: int, listener: Listener) -> 
             return wire
     except DialError:
         raise
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ValueError) as error:  # ValueError: a host that is no host
         if wire is not None:
             wire.opened.cancel()
             wire.drop("the handshake took too long")

@@ -6,6 +6,7 @@ Runs in a thread of its own with one port for its whole life, so that it can go 
 import asyncio
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,8 @@ CAPABILITIES = {"tools": {"listChanged": True}, "prompts": {}}
 class Peer:
     """`with Peer() as peer:` listens at `peer.url`. `seen` is every message with its connection's number."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.seen: list[tuple[int, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
         self.connections: list[ServerConnection] = []
@@ -43,7 +45,7 @@ class Peer:
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/mcp"
+        return f"ws{'s' if self.tls else ''}://127.0.0.1:{self.port}/mcp"
 
     def __enter__(self) -> "Peer":
         return self
@@ -65,6 +67,7 @@ class Peer:
                 process_request=self._admit,
                 max_size=64 << 20,
                 ping_interval=None,
+                ssl=self.tls,
             )
 
         self._server = self._run(go())

@@ -25,6 +25,7 @@ def tls_error() -> ssl.SSLCertVerificationError:
         (tls_error(), "certificate of vm is not trusted (self-signed", "CENTRAL_MCP_CA"),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]"), "TLS failed", "ws://"),
         (OSError(errno.ENETUNREACH, "Network is unreachable"), "Network is unreachable", "CENTRAL_MCP_URL"),
+        (ConnectionResetError(), "closed before it was answered", "wss://"),
         (ValueError("odd"), "handshake failed (odd)", "central-mcp"),
     ],
 )
