@@ -19,6 +19,10 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], Finding]]] = [
         lambda m: (f"package {m[1]}{m[2]} does not exist", "the package has other versions; correct the pinned one"),
     ),
     (
+        re.compile(r"current Python version \(([^)]+)\) does not satisfy Python(\S+) and (\S+) depends on"),
+        lambda m: (f"{m[3]} needs Python {m[2]}, and this machine has {m[1]}", "pin a version that runs here"),
+    ),
+    (
         re.compile(r"npm error 404\s+The requested resource '([^']+)'|npm error 404\s+'([^']+)' is not in"),
         lambda m: (f"package {m[1] or m[2]} does not exist", "look at its name in the manifest"),
     ),
@@ -41,7 +45,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], Finding]]] = [
         ),
     ),
     (
-        re.compile(r"npm error code EUSAGE|can only install packages when your package\.json and package-lock\.json"),
+        re.compile(r"npm error code EUSAGE|can only install packages when your package\.json"),
         lambda m: ("package.json and package-lock.json do not belong together", "run `npm install` and commit both"),
     ),
     (

@@ -63,6 +63,7 @@ def build(
     Writes the lock to `release_dir/locks/`. Raises `BuildError`.
     """
     began = time.monotonic()
+    home, release_dir = Home(home.root.absolute()), release_dir.absolute()
     tools = Tools(home, server.name, on_line, run)
     source = release_dir / server.name if server.kind == "source" else None
     try:
@@ -72,11 +73,12 @@ def build(
             _compile(source)
         elif source and env_dir:
             _link_modules(server, source, env_dir)
-        folder = data.prepare(server, home)
+        folder = home.data / server.name
         place = program.Place(server, home.settings, lock.kind, env_dir, source, folder)
         argv = program.argv(place)
         cwd = source or folder
         env = program.environment(place)
+        data.prepare(server, home)
     except OSError as exc:
         cause = "the disk is full" if exc.errno == 28 else f"{exc.filename or home.root}: {exc.strerror or exc}"
         raise BuildError(
