@@ -126,6 +126,9 @@ class Router:
         else:
             found = self._serving.get(head.server)
             if found is None:
+                self.refresh()  # a coordinator may have read a snapshot that we have not yet
+                found = self._serving.get(head.server)
+            if found is None:
                 raise Unavailable(self._absent(head.server), {"server": head.server})
             pool = found
         call.limit(pool.release.call_s)
