@@ -6,23 +6,21 @@ built again. One file lock for each hash, freed by the kernel: two builders make
 
 import compileall
 import fcntl
-import hashlib
 import json
 import os
 import py_compile
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 from central_mcp.home import Home
 from central_mcp.manifest import ResolvedServer
 from central_mcp.rollout import data, program
 from central_mcp.rollout.errors import BuildError
-from central_mcp.rollout.lock import Lock, kind_of, make_lock
+from central_mcp.rollout.lock import Lock, digest, kind_of, make_lock
 from central_mcp.rollout.tools import Run, Tools, identity
 from central_mcp.supervise.running import run_as
 
@@ -129,9 +127,8 @@ def _environment(server: ResolvedServer, lock: Lock, home: Home, tools: Tools) -
     if not lock.body:
         return None, True
     interpreter = identity(tools.python if lock.kind == "python" else tools.node, lock.kind)
-    parts = [str(BUILDER), lock.kind, interpreter, str(server.scripts), lock.body.decode(), lock.manifest.decode()]
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-    env_dir = home.envs / digest
+    name = digest(str(BUILDER), lock.kind, interpreter, str(server.scripts), lock.body, lock.manifest)[:32]
+    env_dir = home.envs / name
     home.envs.mkdir(parents=True, exist_ok=True)
     with _only_one(env_dir):
         if (env_dir / COMPLETE).exists():
@@ -203,8 +200,7 @@ def _seal(env_dir: Path, *, folders: bool) -> None:
 
 def _compile(source: Path) -> None:
     """Bytecode of the server's own code; files that are no Python of this version are left as they are."""
-    with redirect_stdout(StringIO()):
-        compileall.compile_dir(source, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    compileall.compile_dir(source, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
 def _link_modules(server: ResolvedServer, source: Path, env_dir: Path) -> None:

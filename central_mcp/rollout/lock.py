@@ -71,10 +71,10 @@ def _python_lock(server: ResolvedServer, source: Path | None, previous: bytes | 
     if wishes is None:
         return Lock("python", b"")
     name, text = wishes
-    digest = _digest("python", name, text, identity(tools.python, "python"), str(server.scripts))
+    made_from = digest("python", name, text, identity(tools.python, "python"), str(server.scripts))
     found = _HEADER.match(previous or b"")
     includes = re.search(rb"^\s*-", text, re.MULTILINE)  # -r and -c: files that the digest does not cover
-    if previous and found and found[1].decode() == digest and not includes:
+    if previous and found and found[1].decode() == made_from and not includes:
         return Lock("python", previous)
     wishes_file = (source or work) / name
     if source is None:
@@ -83,7 +83,7 @@ def _python_lock(server: ResolvedServer, source: Path | None, previous: bytes | 
     tools.uv(
         "lock", [*_COMPILE, *only, "--python", str(tools.python), str(wishes_file), "--output-file", "lock.txt"], work
     )
-    return Lock("python", f"# central: {digest}\n".encode() + (work / "lock.txt").read_bytes())
+    return Lock("python", f"# central: {made_from}\n".encode() + (work / "lock.txt").read_bytes())
 
 
 def _given_python(source: Path, work: Path, tools: Tools) -> bytes | None:
@@ -119,13 +119,13 @@ def _node_lock(server: ResolvedServer, source: Path | None, previous: bytes | No
     wishes = (source / "package.json").read_bytes() if source else _package_json(server)
     if source and (source / "package-lock.json").exists():
         return Lock("node", (source / "package-lock.json").read_bytes(), wishes)
-    digest = _digest("node", wishes, identity(tools.node, "node"))
-    if previous and _node_mark(previous) == digest:
+    made_from = digest("node", wishes, identity(tools.node, "node"))
+    if previous and _node_mark(previous) == made_from:
         return Lock("node", previous, wishes)
     (work / "package.json").write_bytes(wishes)
     tools.npm("lock", ["install", "--package-lock-only", "--omit-lockfile-registry-resolved", *_NPM], work)
     lock: dict[str, Any] = json.loads((work / "package-lock.json").read_bytes())
-    return Lock("node", json.dumps({_MARK: digest, **lock}, indent=1).encode(), wishes)
+    return Lock("node", json.dumps({_MARK: made_from, **lock}, indent=1).encode(), wishes)
 
 
 def _package_json(server: ResolvedServer) -> bytes:
@@ -146,9 +146,10 @@ def _node_mark(lock: bytes) -> str:
     return str(found.get(_MARK, "")) if isinstance(found, dict) else ""
 
 
-def _digest(*parts: str | bytes) -> str:
-    digest = hashlib.sha256()
+def digest(*parts: str | bytes) -> str:
+    """Hex digest that tells ("a", "bc") from ("ab", "c")."""
+    state = hashlib.sha256()
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
+        state.update(len(raw).to_bytes(8, "big") + raw)
+    return state.hexdigest()

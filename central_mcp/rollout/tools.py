@@ -127,5 +127,10 @@ def identity(program: Path, kind: str) -> str:
         "node": "console.log(JSON.stringify([process.version,process.platform,process.arch]))",
     }
     flag = ["-I", "-c"] if kind == "python" else ["-e"]
-    answer = subprocess.run([program, *flag, code[kind]], capture_output=True, text=True, timeout=60, check=True)
+    try:
+        answer = subprocess.run([program, *flag, code[kind]], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise BuildError(
+            f"{program} does not run: {exc}", hint="run `make up` (or the provision playbook) again"
+        ) from exc
     return json.dumps(json.loads(answer.stdout), separators=(",", ":"))

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from central_mcp.home import Home, Settings
 from central_mcp.manifest import Catalogue, ResolvedServer, load, resolve
@@ -56,14 +57,14 @@ class Builder:
         run: Callable[..., int] | None = None,
     ) -> Built:
         folder = self.release(files, server.name)
-        more = {"run": run} if run else {}
+        more: dict[str, Any] = {"run": run} if run else {}
         return build(
             server,
             home=self.home,
             release_dir=folder,
             previous_lock=previous,
             on_line=self.lines.append,
-            **more,  # type: ignore[arg-type]
+            **more,
         )
 
     def environments(self) -> list[Path]:
