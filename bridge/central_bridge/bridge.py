@@ -183,6 +183,9 @@ class Bridge:
                 await asyncio.wait_for(self._gone.wait(), pulse.beat_s)
             except TimeoutError:
                 now, wall = self._loop.time(), time.time()
+                if wire.paused:  # our client does not read: silence says nothing about the peer
+                    pulse.pinged = None
+                    continue
                 verdict = pulse.beat(now, wire.heard, wire.unsent(), self._core.calls.under_way > 0, wall)
                 if verdict == "ping":
                     wire.ping()

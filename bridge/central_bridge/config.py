@@ -172,6 +172,8 @@ def _value(env: Mapping[str, str], name: str, read: ReadFile, notes: list[str], 
 def _from_file(name: str, path: str, read: ReadFile, notes: list[str]) -> str:
     if path.startswith("///"):
         path = path[2:]
+    if os.name == "nt" and re.match(r"/[A-Za-z]:[\\/]", path):  # file:///C:/...
+        path = path[1:]
     full = os.path.expanduser(path)
     if not os.path.isabs(full):
         raise ConfigError(

@@ -49,23 +49,24 @@ def run(arguments: list[str]) -> int:
         print(f"central-mcp-bridge: unknown arguments {arguments}; see --help", file=sys.stderr)
         return 2
     settings: Settings | None = None
-    broken: str | None = None
+    broken: ConfigError | None = None
     try:
         settings = config.load(os.environ)
     except ConfigError as error:
-        broken = f"central-mcp-bridge is not configured: {error}"
+        broken = error
     log = Log(settings.log_level, settings.log_file) if settings else Log()
     for warning in settings.warnings if settings else ():
         log("warning", warning)
     if broken is not None:
-        log("error", broken)
+        log("error", str(broken))
     if arguments == ["--check"]:
         from .check import check
 
         return check(settings) if settings else 2
     from .bridge import Bridge
 
-    code = Bridge(settings, broken, os.environ, log).run()
+    text = f"central-mcp-bridge is not configured: {broken}" if broken else None
+    code = Bridge(settings, text, os.environ, log).run()
     return 2 if broken else code
 
 

@@ -64,6 +64,7 @@ class Wire(asyncio.Protocol):
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.heard = self._loop.time()
+        self.paused = False
         self._ws = ClientProtocol(parse_uri(settings.url), subprotocols=["mcp"], max_size=limit)  # type: ignore[list-item]
         self._transport: asyncio.Transport | None = None
         self._parts: list[bytes] = []
@@ -127,6 +128,7 @@ class Wire(asyncio.Protocol):
 
     def reading(self, on: bool) -> None:
         """Stop or go on taking frames."""
+        self.paused = not on
         if self._transport is not None and not self._transport.is_closing():
             with contextlib.suppress(RuntimeError):
                 self._transport.resume_reading() if on else self._transport.pause_reading()

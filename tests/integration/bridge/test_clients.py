@@ -12,6 +12,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from tests.integration.bridge.client import BridgeProcess, environment
+from tests.integration.bridge.peer import Peer
 from tests.integration.coordinator.cloud import Cloud
 from tests.peers import SERVERS, sdk1_python
 from tests.waiting import SECOND, wait_until
@@ -55,6 +56,23 @@ def test_sdk_2_reaches_one_server_by_its_own_names(cloud: Cloud, mode: str):
         async with Client(parameters(cloud, "/s/work/mcp"), mode=mode, read_timeout_seconds=30 * SECOND) as client:
             result = await client.call_tool("echo", {"text": "plain"})
             assert result.content[0].text == "plain"  # type: ignore[union-attr]
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sdk_2_may_start_before_the_cloud(mode: str):
+    async def go() -> None:
+        with Peer() as peer:
+            found = StdioServerParameters(
+                command=sys.executable, args=["-m", "central_bridge"], env=environment(peer.url)
+            )
+            async with Client(found, mode=mode, read_timeout_seconds=30 * SECOND) as client:
+                listing = asyncio.ensure_future(client.list_tools())
+                peer.start()
+                assert len((await listing).tools) == 4
+                result = await client.call_tool("demo__echo", {"text": "late"})
+                assert result.content[0].text == "late"  # type: ignore[union-attr]
 
     asyncio.run(go())
 

@@ -99,7 +99,7 @@ def test_a_dead_peer_is_found_out():
         peer.silent = False
         bridge.call(2, "demo__echo")
         bridge.answer(2)
-        assert len(peer.connections) == 2
+        assert len(peer.connections) >= 2
 
 
 def test_listens_come_back():
@@ -152,7 +152,7 @@ def test_a_wrong_setting_is_told_to_the_client_and_on_stderr():
         bridge.send({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {}})
         assert [bridge.answer(id)["error"]["code"] for id in (1, 2)] == [40000, 40000]
         assert "CENTRAL_NOT_SET" in bridge.answer(2)["error"]["message"]
-        assert "CENTRAL_NOT_SET" in "".join(bridge.errors)
+        wait_until(lambda: "CENTRAL_NOT_SET" in "".join(bridge.errors), "the reason on stderr")
         bridge.process.stdin.close()
         assert bridge.process.wait(30) == 2
 
