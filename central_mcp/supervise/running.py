@@ -5,6 +5,7 @@ Blocking; the engine calls it in a thread. Also used by builds.
 
 import contextlib
 import os
+import pwd
 import selectors
 import signal
 import subprocess
@@ -66,7 +67,11 @@ def run_as(
 def _guard(user: str | None) -> list[str]:
     guard = [need("setpriv"), "--pdeathsig", "KILL"]
     if user is not None:
-        guard += ["--reuid", user, "--regid", user, "--init-groups"]
+        try:
+            group = pwd.getpwnam(user).pw_gid
+        except KeyError as exc:
+            raise RunError(f"there is no user {user} on this machine; the host playbook makes it") from exc
+        guard += ["--reuid", user, "--regid", str(group), "--init-groups"]
     return [*guard, "--"]
 
 

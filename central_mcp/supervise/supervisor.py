@@ -8,7 +8,7 @@ import http.client
 import socket
 import time
 import xmlrpc.client
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from .errors import ProgramError, SupervisorDown
 
 TIMEOUT_S = 30.0
 """Seconds for one answer; reading a configuration of 1000 programs takes supervisord 0.3 s, or more when crowded."""
+REMOVED_S = 120.0
+"""Seconds for programs to stop; supervisord itself kills what outstays its stopwaitsecs."""
 POLL_S = 0.05
 BAD_NAME, NO_FILE, NOT_EXECUTABLE, SPAWN_ERROR = 10, 20, 21, 50
 SHUTDOWN_STATE, ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED, STILL_RUNNING, CANT_REREAD = 6, 60, 70, 90, 91, 92
@@ -44,7 +46,7 @@ class ProcessState:
     state: State
     pid: int
     exit_status: int
-    """Of its last end, as far as supervisord tells: 128 + signal does not occur, a signal reads as -1."""
+    """Of its last end, as far as supervisord tells: -1 for a signal, 0 also for a death before `start_s`."""
     spawn_error: str
     since: float
     """Unix time of its last start; 0 before the first."""
@@ -77,7 +79,9 @@ class _Transport(xmlrpc.client.Transport):
         self._timeout_s = timeout_s
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        return _Connection(self._path, self._timeout_s)
+        connection = _Connection(self._path, self._timeout_s)
+        self._connection = host, connection  # what `close` closes
+        return connection
 
 
 class Supervisor:
@@ -100,7 +104,10 @@ class Supervisor:
         changed = [name for name in changed if name not in keep]
         removed = [name for name in removed if name not in keep]
         self._take_out([*changed, *removed])
-        self._multicall([("addProcessGroup", (name,)) for name in (*changed, *added)], ALREADY_ADDED)
+        refused = self._multicall("addProcessGroup", [(name,) for name in (*changed, *added)])
+        for name, why in refused.items():
+            if why.faultCode != ALREADY_ADDED:
+                raise ProgramError(name, _reason(why))
         return Changes(tuple(added), tuple(changed), tuple(removed))
 
     def state(self, name: str) -> ProcessState:
@@ -164,19 +171,21 @@ class Supervisor:
                     raise SupervisorDown(f"supervisord at {self._socket} is shutting down") from fault
                 raise
 
-    def _multicall(self, calls: Iterable[tuple[str, tuple[Any, ...]]], *fine: int) -> None:
-        """Many calls in one request; raises `ProgramError` for the first fault whose code is not `fine`."""
-        wanted = [{"methodName": f"supervisor.{method}", "params": list(args)} for method, args in calls]
+    def _multicall(self, method: str, calls: Sequence[tuple[Any, ...]]) -> dict[str, xmlrpc.client.Fault]:
+        """The same call for many names in one request; what failed, by the call's first argument."""
+        wanted = [{"methodName": f"supervisor.{method}", "params": list(arguments)} for arguments in calls]
         if not wanted:
-            return
+            return {}
         with xmlrpc.client.ServerProxy("http://localhost", _Transport(self._socket, self._timeout_s)) as proxy:
             try:
                 results: Any = proxy.system.multicall(wanted)
             except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as exc:
                 raise self._down(exc) from exc
-        for call, result in zip(wanted, results, strict=True):
-            if isinstance(result, dict) and result.get("faultCode") not in (None, *fine):
-                raise ProgramError(str(call["params"][0]), f"{call['methodName']}: {result['faultString']}")
+        return {
+            str(arguments[0]): xmlrpc.client.Fault(result["faultCode"], result["faultString"])
+            for arguments, result in zip(calls, results, strict=True)
+            if isinstance(result, dict) and "faultCode" in result
+        }
 
     def _down(self, cause: Exception) -> SupervisorDown:
         return SupervisorDown(f"supervisord does not answer at {self._socket}: {cause}. `central doctor` tells more")
@@ -193,22 +202,23 @@ class Supervisor:
                 raise ProgramError(name, str(result.get("description")))
 
     def _take_out(self, names: Collection[str]) -> None:
-        self._multicall([("stopProcessGroup", (name, False)) for name in names], BAD_NAME)
+        """Stop the processes of all `names` at the same time, then remove them.
+
+        Not by stopProcessGroup: supervisord does those one after the other, half a second each.
+        """
+        existing, number = list(names), 0
+        while existing:
+            faults = self._multicall("stopProcess", [(f"{name}:{number}", False) for name in existing])
+            gone = {name for name, fault in faults.items() if fault.faultCode == BAD_NAME}
+            existing = [name for name in existing if f"{name}:{number}" not in gone]
+            number += 1
         left = list(names)
-        deadline = time.monotonic() + 120.0  # supervisord itself kills what outstays its stopwaitsecs
+        deadline = time.monotonic() + REMOVED_S
         while left:
-            still = []
-            for name in left:
-                try:
-                    self._call("removeProcessGroup", name)
-                except xmlrpc.client.Fault as fault:
-                    if fault.faultCode == STILL_RUNNING:
-                        still.append(name)
-                    elif fault.faultCode != BAD_NAME:
-                        raise ProgramError(name, _reason(fault)) from fault
-            left = still
-            if left and time.monotonic() > deadline:
-                raise ProgramError(left[0], "does not stop; its log and supervisord.log tell more")
+            faults = self._multicall("removeProcessGroup", [(name,) for name in left])
+            left = [name for name, fault in faults.items() if fault.faultCode != BAD_NAME]
+            if left and (faults[left[0]].faultCode != STILL_RUNNING or time.monotonic() > deadline):
+                raise ProgramError(left[0], f"{_reason(faults[left[0]])}; its log and supervisord.log tell more")
             time.sleep(POLL_S if left else 0)
 
     def _until_stopped(self, name: str, deadline: float) -> None:
