@@ -4,6 +4,7 @@ Owns what HTTP adds: headers and their ladder, status codes, event streams, sess
 the rest. Source: MCP 2026-07-28 and 2025-11-25, transports.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +23,8 @@ from .sessions import Session, Sessions, UnknownSession
 
 MAX_BODY = 16 << 20
 """Bytes of one request's body."""
+BODY_S = 60.0
+"""Seconds that a body may take to come."""
 MAX_HEADERS = 16 << 10
 """Bytes of all header lines together."""
 
@@ -230,7 +233,11 @@ class McpHttp:
         length = fields.get("content-length", "0")
         if not length.isdigit() or int(length) > MAX_BODY:
             raise BadHttp(413, f"a message may have {MAX_BODY} bytes")
-        data = await _body(incoming.receive)
+        try:
+            async with asyncio.timeout(BODY_S):
+                data = await _body(incoming.receive)
+        except TimeoutError:
+            raise BadHttp(408, f"the body took longer than {BODY_S:.0f} s") from None
         try:
             return messages.parse(data)
         except messages.Malformed as exc:

@@ -21,6 +21,7 @@ from central_mcp.registry import RegistryError, Watch
 
 from .access import Access
 from .aliases import Aliases
+from .door import Door
 from .front import Front
 from .http import McpHttp
 from .metrics import Metrics
@@ -103,7 +104,7 @@ def _assemble(front: Front, home: Home, cloud: str) -> tuple[Server, Aliases]:
     ports: dict[int, str] = {}
     config = uvicorn.Config(
         app="",
-        http="httptools",
+        http=Door,
         ws=functools.partial(SocketProtocol, front=front, aliases=ports),  # type: ignore[arg-type]
         loop="none",
         lifespan="off",
