@@ -61,10 +61,16 @@ class Bridge:
     def run(self) -> int:
         for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
             if hasattr(signal, name):
-                signal.signal(getattr(signal, name), lambda *_: self._post(self._stop, 0))
+                self._on_signal(getattr(signal, name))
         self._stdin.start()
         self._stdout.start()
         return self._loop.run_until_complete(self._live())
+
+    def _on_signal(self, number: int) -> None:
+        try:  # a signal may arrive in another thread, and then only this wakes the loop
+            self._loop.add_signal_handler(number, self._stop, 0)
+        except NotImplementedError:  # Windows, whose loop is woken anyway
+            signal.signal(number, lambda *_: self._post(self._stop, 0))
 
     async def _live(self) -> int:
         dialling: asyncio.Task[None] | None = None

@@ -151,6 +151,18 @@ def test_junk_from_the_coordinator_stays_away_from_stdout(junk: bytes):
     assert bench.out == []
 
 
+def test_an_answer_to_what_was_not_asked_yet_is_not_taken():
+    bench = Bench().up()
+    bench.core.holding = True
+    bench.call(1, "a")
+    bench.answer(1, late="of an earlier request with this id")
+    assert bench.out == []
+    bench.core.drained()
+    bench._take()
+    bench.answer(1)
+    assert len(bench.answers(1)) == 1
+
+
 # What the client may send wrong
 
 
