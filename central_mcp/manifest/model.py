@@ -62,6 +62,8 @@ class Replicas(_Part):
 
 
 class Limits(_Part):
+    """How much one server may use."""
+
     memory: Bytes = Field(default=512 << 20, description="Memory of one process and its children")
     processes: int = Field(default=32, ge=1, le=4096, description="Processes and threads of one session")
     files: int = Field(default=1024, ge=64, le=1 << 20, description="Open files of one process")
@@ -91,6 +93,8 @@ class Thresholds(_Part):
 
 
 class Rollout(_Part):
+    """How a new release takes over from the old one."""
+
     strategy: Literal["blue-green"] = Field(default="blue-green", description="How a new release takes over")
     watch: Seconds = Field(default=60.0, description="How long real calls are watched after the switch")
     thresholds: Thresholds = Field(default_factory=Thresholds)
@@ -98,8 +102,6 @@ class Rollout(_Part):
 
 class ServerSpec(_Part):
     """One MCP server. Exactly one of `source`, `package` and `use` says where it comes from."""
-
-    model_config = ConfigDict(populate_by_name=True)
 
     category: Category | None = Field(
         default=None, description="Kind of server; decides the range of its loopback port. `use:` brings its own"

@@ -50,7 +50,10 @@ def json_schema() -> dict[str, Any]:
     server["dependentRequired"] = {"source": ["category", "run"], "package": ["category"], "as": ["use"]}
     schema["properties"]["servers"]["propertyNames"] = {"pattern": SERVER_NAME}
     scalar = {"type": ["string", "number", "boolean"]}
-    server["properties"]["env"]["additionalProperties"] = scalar
+    server["properties"]["env"]["additionalProperties"] = scalar  # taken as they are written
+    for option in server["properties"]["run"]["anyOf"]:
+        if "items" in option:
+            option["items"] = scalar
     _drop_nulls(schema)
     return schema
 

@@ -1,5 +1,7 @@
 """A manifest and the catalogue make servers that stand by themselves; schema and template agree with the loader."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -105,7 +107,7 @@ def test_the_schema_refuses_what_the_loader_refuses() -> None:
     validator = jsonschema.Draft202012Validator(schema)
     good = {"central": 1, "project": "P", "servers": {"a": {"use": "fetch"}}}
     assert not list(validator.iter_errors(good))
-    for change in (
+    changes: tuple[dict[str, object], ...] = (
         {"central": 2},
         {"project": "a b"},
         {"extra": 1},
@@ -114,7 +116,8 @@ def test_the_schema_refuses_what_the_loader_refuses() -> None:
         {"servers": {"a": {"use": "x", "limits": {"memory": "1Q"}}}},
         {"servers": {"a": {"use": "x", "category": "other"}}},
         {"servers": {"A": {"use": "x"}}},
-    ):
+    )
+    for change in changes:
         assert list(validator.iter_errors({**good, **change})), change
 
 
@@ -122,3 +125,9 @@ def test_every_key_of_the_schema_is_described() -> None:
     server = json_schema()["$defs"]["ServerSpec"]["properties"]
     missing = [key for key, value in server.items() if "description" not in value and "$ref" not in value]
     assert missing == []
+
+
+def test_the_reference_is_current() -> None:
+    """Mend it with `.venv/bin/python scripts/manifest_reference.py`."""
+    script = ROOT / "scripts" / "manifest_reference.py"
+    assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
