@@ -155,5 +155,6 @@ def _server_info(known: dict[str, Any] | None) -> dict[str, Any]:
 
 def _instructions(known: dict[str, Any] | None, note: str | None) -> str:
     found = known.get("instructions") if known else None
-    parts = [found if isinstance(found, str) else "", f"Not connected at the moment. {note}" if note else ""]
+    told = f"When this session was opened there was no connection yet. {note} It is tried again all the time."
+    parts = [found if isinstance(found, str) else "", told if note else ""]
     return "\n\n".join(part for part in parts if part)
