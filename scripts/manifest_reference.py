@@ -58,7 +58,7 @@ def reference() -> str:
     parts += [f"| `{name}` | {field.description} |\n" for name, field in Manifest.model_fields.items()]
     parts.append("\n## A server\n\n| key | values | default | what it is |\n|---|---|---|---|\n")
     for key, field, model in keys(ServerSpec):
-        meaning = field.description or (model.__doc__ if model else "") or ""
+        meaning = (field.description or (model.__doc__ if model else "") or "").strip().rstrip(".")
         parts.append(f"| `{key}` | {values(field)} | {default(key, field)} | {meaning.strip().rstrip('.')} |\n")
     assert set(properties) == {field.alias or name for name, field in ServerSpec.model_fields.items()}
     parts.append("\n## Categories\n\n| category | ports on loopback |\n|---|---|\n")
