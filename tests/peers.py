@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = ROOT / "tests" / "servers"
 TOOLS = ROOT / ".tools"
-MCP1 = "mcp==1.30.0"
+MCP1 = "mcp[ws]==1.30.0"
 
 
 def sdk1_python() -> Path:
@@ -18,9 +18,10 @@ def sdk1_python() -> Path:
     TOOLS.mkdir(exist_ok=True)
     with (TOOLS / "mcp1.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test runs may share the checkout
-        if not (folder / ".complete").exists():
+        complete = folder / ".complete"
+        if not complete.exists() or complete.read_text() != MCP1:
             uv = Path(sys.executable).parent / "uv"
             subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, folder], check=True)
             subprocess.run([uv, "pip", "install", "-q", "--python", python, MCP1], check=True)
-            (folder / ".complete").write_text(MCP1)
+            complete.write_text(MCP1)
     return python

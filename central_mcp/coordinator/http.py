@@ -178,6 +178,12 @@ class McpHttp:
 
     async def _legacy_post(self, incoming: Incoming) -> None:
         message = await self._message(incoming)
+        try:
+            await self._legacy_message(incoming, message)
+        except ProtocolError as exc:
+            await send_error(incoming.send, exc, messages.id_of(message))
+
+    async def _legacy_message(self, incoming: Incoming, message: Message) -> None:
         fields = incoming.fields
         opening = message.method == "initialize" and messages.has_id(message)
         if not opening and not fields.get(headers.SESSION):

@@ -127,6 +127,7 @@ def _assemble(front: Front, home: Home, cloud: str) -> tuple[Server, Aliases]:
     config.app = McpHttp(front, sessions, ports, pages(front, aliases, cloud))  # type: ignore[arg-type]
     server.front, server.aliases = front, aliases
     front.metrics.gauges["connections"] = lambda: float(len(server.server_state.connections))
+    front.metrics.gauges["open_calls"] = lambda: float(front.link.open)
     front.metrics.gauges["router_up"] = lambda: float(front.link.up)
     front.metrics.gauges["snapshot_version"] = lambda: float(front.snapshot.version)
     return server, aliases
