@@ -61,6 +61,29 @@ def test_sdk_2_reaches_one_server_by_its_own_names(cloud: Cloud, mode: str):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_progress_arrives_and_a_cancelled_call_harms_nobody(cloud: Cloud, mode: str):
+    steps: list[float] = []
+
+    async def progressed(done: float, total: float | None, message: str | None) -> None:
+        steps.append(done)
+
+    async def go() -> None:
+        async with Client(parameters(cloud), mode=mode, read_timeout_seconds=30 * SECOND) as client:
+            worked = await client.call_tool("work__work", {"steps": 3}, progress_callback=progressed)
+            assert worked.content[0].text == "worked"  # type: ignore[union-attr]
+            waiting = asyncio.ensure_future(client.call_tool("work__wait", {}))
+            await client.call_tool("work__echo", {"text": "so the other is under way"})
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            result = await client.call_tool("work__echo", {"text": "on"})
+            assert result.content[0].text == "on"  # type: ignore[union-attr]
+
+    asyncio.run(go())
+    assert steps == [0, 1, 2]
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_sdk_2_may_start_before_the_cloud(mode: str):
     async def go() -> None:
         with Peer() as peer:
