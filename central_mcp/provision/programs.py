@@ -10,9 +10,12 @@ from ..supervise import Configuration, Program, render_main
 from .outcome import Outcome
 
 PACKAGE = Path(__file__).resolve().parent.parent
-PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
-"""What builds need to reach a package index from behind a company's proxy; nothing else of the caller's environment."""
-PASSED_PREFIXES = ("UV_", "NPM_CONFIG_")
+PASSED_ON = (
+    *("HOME", "NETRC", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+)
+"""What builds need to reach a package index as this user does, through a company's proxy too; nothing else is taken."""
+PASSED_PREFIXES = ("UV_", "PIP_", "NPM_CONFIG_", "XDG_C")  # XDG_CACHE_HOME, XDG_CONFIG_HOME
 
 
 def core_programs(home: Home, environ: dict[str, str]) -> list[Program]:
