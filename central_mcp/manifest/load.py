@@ -110,7 +110,7 @@ def check_server(document: Document, path: Path, spec: dict[str, Any]) -> None:
     use = origins[:1] == ["use"]
     if not origins:
         document.report(path, "does not say where it comes from", "add one of source, package, use", key=True)
-    for extra in origins[1:]:
+    for extra in [key for key in origins[1:] if key != "endpoint"]:  # which is refused already
         document.report((*path, extra), f"stands beside {origins[0]}", "keep one of source, package, use", key=True)
     if has("as") and not use:
         document.report(
@@ -156,15 +156,27 @@ def _words(error: Any, value: Any) -> tuple[str, str]:
     if kind == "literal_error":
         allowed = context["expected"].replace("'", "")
         words = [word.strip() for word in allowed.replace(" or ", ", ").split(",")]
-        return f"{value!r} is not one of {allowed}", _did_you_mean(str(value), words)
+        hint = _did_you_mean(value, words) if isinstance(value, str) and len(words) > 1 else ""
+        return f"{_short(value)} is not one of {allowed}" if len(
+            words
+        ) > 1 else f"{_short(value)} is not {allowed}", hint
     if kind in ("tuple_type", "list_type"):
         return "must be a list", f"e.g. [{', '.join(value.split())}]" if isinstance(value, str) else ""
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         return "must be a mapping of keys", ""
     if kind == "string_type":
-        return f"must be text, not {value!r}", "put it in quotes"
+        return f"must be text, not {_short(value)}", "" if isinstance(value, (list, dict)) else "put it in quotes"
+    if kind == "string_too_short":
+        return "is empty", "give it a value or remove it"
+    if kind == "string_too_long":
+        return f"has more than {context['max_length']} characters", ""
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return message.replace("should", "must"), ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _raw(data: Any, path: Path) -> Any:

@@ -23,8 +23,17 @@ def _unit(pattern: str, *examples: str, number: str = "") -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [text, {"type": number}]} if number else text)
 
 
+def _memory(value: int) -> int:
+    if not 16 << 20 <= value <= 1 << 42:
+        raise ValueError("must be from 16M to 4T")  # `512` without its M would end every process at once
+    return value
+
+
 Bytes = Annotated[
-    int, BeforeValidator(units.size), Field(gt=0), _unit(units.SIZE_PATTERN, "512M", "2G", number="integer")
+    int,
+    BeforeValidator(units.size),
+    AfterValidator(_memory),
+    _unit(units.SIZE_PATTERN, "512M", "2G", number="integer"),
 ]
 Seconds = Annotated[
     float,
