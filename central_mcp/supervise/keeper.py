@@ -15,11 +15,14 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from ..home import Home, HomeError
+from ..runner.log import Log
 from . import leftovers
 from .configuration import MAIN, validate
 from .errors import KeeperError, SuperviseError
@@ -33,6 +36,8 @@ LIVED_S = 10.0
 STOP_ALL_S = 60.0
 SHUTDOWN_S = 10.0
 READY_S = 30.0
+LOCKED_S = 5.0
+"""A keeper that has not taken its lock by then has failed."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -42,6 +47,7 @@ class Keeper:
         self._wanted = True
         self._deaths = 0
         self._supervisord: subprocess.Popen[bytes] | None = None
+        self._log = Log(str(home.log / "keeper.log"))  # rotated, and a full disk does not matter to it
         self._lock = _take_lock(home)
 
     def run(self) -> None:
@@ -60,10 +66,27 @@ class Keeper:
         self._stop()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        say("supervisord starts")
+        self._say("supervisord starts")
         guard = [need("setpriv"), "--pdeathsig", "KILL", "--"]
         command = [*guard, sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self._home.etc / MAIN)]
-        return subprocess.Popen(command, cwd=self._home.root, env=environment(self._home), stdin=subprocess.DEVNULL)
+        started = subprocess.Popen(
+            command,
+            cwd=self._home.root,
+            env=environment(self._home),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # never a file: supervisord dies of a stderr that a full disk does not take
+            stderr=subprocess.STDOUT,
+        )
+        threading.Thread(target=self._relay, args=(started.stdout,), daemon=True).start()
+        return started
+
+    def _relay(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                self._log.write([line.rstrip()], "supervisord")
+
+    def _say(self, text: str) -> None:
+        self._log.write([text.encode()], f"keeper {os.getpid()}")
 
     def _wait(self, wake: int) -> None:
         """Until supervisord has died or a signal asks for the end; reaps whatever else was orphaned to us."""
@@ -85,7 +108,7 @@ class Keeper:
         self._deaths = 1 if lived_s > LIVED_S else self._deaths + 1
         delay = BACKOFF_S[min(self._deaths, len(BACKOFF_S)) - 1]
         self._clear("the supervisord that died")
-        say(f"supervisord died after {lived_s:.1f} s; starts again in {delay:g} s")
+        self._say(f"supervisord died after {lived_s:.1f} s; starts again in {delay:g} s")
         end = time.monotonic() + delay
         while self._wanted and (left := end - time.monotonic()) > 0:
             if select.select([wake], [], [], left)[0]:
@@ -96,11 +119,11 @@ class Keeper:
         killed = leftovers.end_all(self._home, mine=True)
         leftovers.remove_sockets(self._home)
         if killed:
-            say(f"ended {killed} processes that {whose} left")
+            self._say(f"ended {killed} processes that {whose} left")
 
     def _stop(self) -> None:
         """Programs first, all at the same time; then supervisord; then whatever is left."""
-        say("ends")
+        self._say("ends")
         supervisor = Supervisor(self._home.supervisor_socket, SHUTDOWN_S)
         with contextlib.suppress(SuperviseError):
             supervisor.stop_all(STOP_ALL_S)
@@ -110,7 +133,7 @@ class Keeper:
                 time.sleep(0.02)
         self._clear("the programs")
         (self._home.run / LOCK).unlink(missing_ok=True)
-        say("has ended")
+        self._say("has ended")
 
     def _catch_signals(self) -> int:
         wake, write_end = os.pipe()
@@ -134,6 +157,7 @@ def environment(home: Home) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         MARK: str(home.root),
+        "TMPDIR": "/dev/shm",  # supervisord does not start when it finds no folder to write to, as on a full disk
     }
 
 
@@ -218,10 +242,6 @@ def soft_to_hard_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def say(text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} keeper {os.getpid()} {text}", flush=True)
-
-
 def detach(home: Home) -> None:
     """Go on in a process of its own session; return from here only there. The caller's process ends when all is up."""
     read_end, write_end = os.pipe()
@@ -233,7 +253,7 @@ def detach(home: Home) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
-    log = os.open(home.log / "keeper.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    log = os.open(home.log / "keeper.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -241,13 +261,15 @@ def detach(home: Home) -> None:
 
 
 def _report(home: Home) -> int:
-    deadline = time.monotonic() + READY_S
-    supervisor = Supervisor(home.supervisor_socket, 5.0)
-    while time.monotonic() < deadline:
+    started = time.monotonic()
+    supervisor = Supervisor(home.supervisor_socket, LOCKED_S)
+    while (waited := time.monotonic() - started) < READY_S:
         if supervisor.answers():
             return 0
+        if waited > LOCKED_S and running(home) is None:
+            break
         time.sleep(0.05)
-    print(f"supervisord of {home.root} does not answer; {home.log}/keeper.log tells why", file=sys.stderr)
+    print(f"supervisord of {home.root} does not answer; {home.log}/keeper.log and keeper.out tell why", file=sys.stderr)
     return 1
 
 

@@ -20,8 +20,7 @@ TIMEOUT_S = 30.0
 REMOVED_S = 120.0
 """Seconds for programs to stop; supervisord itself kills what outstays its stopwaitsecs."""
 POLL_S = 0.05
-BAD_NAME, NO_FILE, NOT_EXECUTABLE, SPAWN_ERROR = 10, 20, 21, 50
-SHUTDOWN_STATE, ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED, STILL_RUNNING, CANT_REREAD = 6, 60, 70, 90, 91, 92
+SHUTDOWN_STATE, BAD_NAME, ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED, STILL_RUNNING = 6, 10, 60, 70, 90, 91
 
 
 class State(enum.IntEnum):
@@ -95,7 +94,7 @@ class Supervisor:
         """Make supervisord run what is configured: stop what is gone, restart what differs, start what is new.
 
         Touches nothing else, and never a program named in `keep` (a program must not restart itself). Safe to repeat
-        after a failure. Raises `ConfigError`-worthy refusals as `ProgramError("configuration", ...)`.
+        after a failure. Raises `ProgramError`, also when supervisord refuses the configuration and keeps the old one.
         """
         try:
             [[added, changed, removed]] = self._call("reloadConfig")

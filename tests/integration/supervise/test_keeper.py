@@ -1,6 +1,7 @@
 """The keeper: supervisord comes back by itself, nothing runs twice, and nothing stays when it ends."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -145,6 +146,24 @@ def test_a_configuration_that_cannot_be_read_is_named_at_start() -> None:
         assert "api.conf: [program:x]:" in started.stderr
         assert "many" in started.stderr
         made.nothing_left()
+
+
+def test_a_full_disk_stops_no_recovery() -> None:
+    with cloud() as made:
+        plain, runner = made.program("plain"), made.runner("git", STUBBORN)
+        made.up(plain, runner)
+        old, pid = made.supervisor.pid(), keeper.running(made.home)
+        assert pid is not None
+        for each in (pid, old, *made.running(plain, runner)):
+            resource.prlimit(each, resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY))
+        kill(old)
+        new_supervisord(made, old)
+        before = made.running(plain, runner)
+        for each in before:
+            kill(each)
+        wait_until(lambda: not set(before) & set(made.running(plain, runner)), "both run anew")
+        with made.call(runner) as connection:
+            assert connection.recv(10) == b"ready\n"
 
 
 def test_other_users_cannot_reach_supervisord() -> None:

@@ -1,6 +1,6 @@
 """The include files change whole or not at all, and what did not change stays byte for byte."""
 
-import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,18 @@ def test_a_program_that_supervisord_would_refuse_changes_nothing(home: Home) -> 
     assert "no-such-user" in caught.value.reason
 
 
-def test_a_full_disk_changes_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_changes_nothing(home: Home) -> None:
     configuration = Configuration(home)
     configuration.put([program(home, "a@1")])
     before = tree(home)
 
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        configuration.put([program(home, "b@1"), program(home, "c@1", "iot")])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["programs/api.conf"]) + 200, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            configuration.put([program(home, "b@1"), program(home, "c@1", "iot")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert before == tree(home)
 
 
