@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,7 +65,7 @@ class Story:
         self.run("git", "clone", "--quiet", str(ROOT), str(self.clone), folder=ROOT)
         self.run("make", "down", says="nothing runs")
         self.first_run()
-        first = self.serving()
+        first = self.content()
         self.good_push()
         self.broken_push()
         self.run(str(self.central), "rollback", says="rolled back")
@@ -112,14 +114,14 @@ class Story:
         self.run(str(self.central), "status", says="refused")
         self.run("git", "reset", "--quiet", "--hard", "HEAD~1", folder=self.fleet)
 
-    def edit(self, folder: str, pattern: str, change: "object") -> None:
+    def edit(self, folder: str, pattern: str, change: Callable[[str], str]) -> None:
         path = sorted((self.fleet / folder).rglob(pattern))[0]
-        path.write_text(change(path.read_text()))  # type: ignore[operator]
+        path.write_text(change(path.read_text()))
 
     def commit(self, subject: str) -> None:
         self.run("git", "commit", "--quiet", "--all", f"--message={subject}", folder=self.fleet)
 
-    def status(self) -> dict:  # type: ignore[type-arg]
+    def status(self) -> dict[str, Any]:
         done = subprocess.run(
             [self.central, "status", "--json"], env=self.environment, capture_output=True, text=True, check=True
         )
@@ -127,9 +129,6 @@ class Story:
 
     def releases(self) -> dict[str, object]:
         return {server["name"]: server["release"] for server in self.status()["servers"]}
-
-    def serving(self) -> str:
-        return self.content()
 
     def content(self) -> str:
         """The commit that serves."""
