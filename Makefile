@@ -13,7 +13,9 @@ help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo "  CENTRAL_PORT=3001 make up takes another port than 3000"
 
-up: venv ## start the cloud on this machine and push the example fleet to it
+up: export CENTRAL_STARTED := $(shell date +%s)
+up: ## start the cloud on this machine and push the example fleet to it
+	@$(PYTHON) scripts/bootstrap.py --port
 	@$(CENTRAL) up
 
 down: ## stop all that `make up` started

@@ -153,15 +153,30 @@ def bootstrap(dev):
     return True
 
 
+def check_port():
+    """Before anything is made, so that a taken port changes nothing at all."""
+    sys.path.insert(0, str(ROOT))
+    from central_mcp.cli import preflight
+
+    root = Path(os.environ.get("CENTRAL_HOME") or ROOT / ".central").absolute()
+    try:
+        preflight.check_port(root, preflight.wanted_port(root, dict(os.environ)))
+    except preflight.PreflightError as exc:
+        raise BootstrapError(str(exc), exc.next_step) from exc
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dev", action="store_true", help="also what the tests and linters need")
+    parser.add_argument("--port", action="store_true", help="first look whether the cloud's port can be had")
     arguments = parser.parse_args()
     try:
         reexec_newer_python()
         lacking = missing()
         if lacking:
             raise BootstrapError("; ".join(what for what, _ in lacking), " && ".join(step for _, step in lacking))
+        if arguments.port:
+            check_port()
         checkout = os.open(ROOT, os.O_RDONLY)
         fcntl.flock(checkout, fcntl.LOCK_EX)  # two `make` at once: the second waits, then finds it done
         bootstrap(arguments.dev)

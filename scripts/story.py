@@ -86,7 +86,7 @@ class Story:
     def first_run(self) -> None:
         with socket.create_server(("127.0.0.1", self.port)):
             self.run("make", "up", code=2, says=f"port {self.port}: taken by")
-        check("a taken port changes nothing", not (self.clone / ".central").exists())
+        check("a taken port changes nothing", not any((self.clone / name).exists() for name in (".central", ".venv")))
         told = self.run("make", "up", says="first run")
         for line in ("coordinator  http://", "mcpServers", "API_KEY", "central      ", "proved       "):
             check(f"up prints {line.strip()!r}", line in told)

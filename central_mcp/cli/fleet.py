@@ -59,8 +59,11 @@ def set_remote(folder: Path, remote: str) -> None:
 
 
 def push(folder: Path, branch: str, on_line: Callable[[str], None]) -> None:
-    """`git push central <branch>`, its output line by line. Raises `CliError` when git says no."""
-    argv = ["git", "-C", str(folder), "push", "central", f"HEAD:refs/heads/{branch}"]
+    """`git push central <branch>`, its output line by line. Raises `CliError` when git says no.
+
+    `detach`: on a first push there is no old release that a watch could revert to.
+    """
+    argv = ["git", "-C", str(folder), "push", "--push-option=detach", "central", f"HEAD:refs/heads/{branch}"]
     with subprocess.Popen(
         argv,
         env=clean_environment(),
