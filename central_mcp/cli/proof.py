@@ -48,8 +48,9 @@ class Conversation:
             encoding="utf-8",
         )
         self._said: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._hear, daemon=True).start()
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read, self._hear)]
+        for reader in self._readers:
+            reader.start()
 
     def __enter__(self) -> "Conversation":
         return self
@@ -63,17 +64,21 @@ class Conversation:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        for reader in self._readers:
+            reader.join()
 
     def _read(self) -> None:
         assert self._child.stdout is not None
-        for line in self._child.stdout:
-            with contextlib.suppress(ValueError):
-                self._answers.put(json.loads(line))
+        with self._child.stdout:
+            for line in self._child.stdout:
+                with contextlib.suppress(ValueError):
+                    self._answers.put(json.loads(line))
         self._answers.put(None)
 
     def _hear(self) -> None:
         assert self._child.stderr is not None
-        self._said.extend(self._child.stderr)
+        with self._child.stderr:
+            self._said.extend(self._child.stderr)
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._child.stdin is not None
@@ -97,6 +102,7 @@ class Conversation:
             except queue.Empty:
                 raise self._failed(f"no answer to {method} within {ANSWER_S:.0f} s") from None
             if answer is None:
+                self._readers[1].join(5)  # its last words are under way
                 raise self._failed(f"ended before it answered {method}")
             if answer.get("id") != self._id:
                 continue
