@@ -166,6 +166,10 @@ def _words(error: Any, value: Any) -> tuple[str, str]:
         return "must be a mapping of keys", ""
     if kind == "string_type":
         return f"must be text, not {_short(value)}", "" if isinstance(value, (list, dict)) else "put it in quotes"
+    if kind.startswith("bool_"):
+        return f"must be true or false, not {_short(value)}", ""
+    if kind.startswith("int_") and kind != "int_from_float":
+        return f"must be a whole number, not {_short(value)}", ""
     if kind == "string_too_short":
         return "is empty", "give it a value or remove it"
     if kind == "string_too_long":

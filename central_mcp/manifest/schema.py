@@ -6,7 +6,9 @@ from central_mcp.manifest.model import Manifest
 from central_mcp.manifest.rules import SERVER_NAME, check_project_name
 
 _TEMPLATE = """\
-# yaml-language-server: $schema=./central.schema.json
+# yaml-language-server: $schema=central.schema.json
+# (for your editor: central schema > central.schema.json)
+#
 # What this project runs in the cloud. `git push` deploys it; `central plan` says before what a push would change.
 central: 1
 project: {project}

@@ -19,20 +19,22 @@ def prepare(server: ResolvedServer, home: Home) -> Path:
     """Make `data/<server>` if it is not there; where the server needs one, as a git repository with one commit."""
     folder = home.data / server.name
     folder.mkdir(parents=True, exist_ok=True)
-    if server.data == "git" and not (folder / ".git" / "HEAD").exists():
+    if server.data == "git":
         _repository(folder, server.name)
     return folder
 
 
 def _repository(folder: Path, name: str) -> None:
-    """A commit needs an author; the server's own, set in this repository alone."""
-    repo = git.Repo.init(folder, initial_branch="main")
-    with repo.config_writer() as config:
-        config.set_value("user", "name", f"{name} (central-mcp)")
-        config.set_value("user", "email", f"{name}@central.invalid")
-    readme = folder / "README.md"
-    if not readme.exists():
-        readme.write_text(_README.format(name=name))
-    repo.index.add(["README.md"])
-    repo.index.commit("A repository to work in")
-    repo.close()
+    """Its first commit is what makes it one: whoever was stopped before that begins again."""
+    exists = (folder / ".git" / "HEAD").exists()
+    with git.Repo(folder) if exists else git.Repo.init(folder, initial_branch="main") as repo:
+        if repo.head.is_valid():
+            return
+        with repo.config_writer() as config:  # a commit needs an author: the server's own, in this repository alone
+            config.set_value("user", "name", f"{name} (central-mcp)")
+            config.set_value("user", "email", f"{name}@central.invalid")
+        readme = folder / "README.md"
+        if not readme.exists():
+            readme.write_text(_README.format(name=name))
+        repo.index.add(["README.md"])
+        repo.index.commit("A repository to work in")

@@ -324,3 +324,6 @@ def test_the_data_of_a_git_server_is_a_repository_once_and_for_all(fresh: Builde
     (folder / "README.md").write_text("mine")
     assert prepare(server, fresh.home) == folder
     assert (head, (folder / "README.md").read_text()) == ("ref: refs/heads/main\n", "mine")
+    (folder / ".git/refs/heads/main").unlink()  # as if it had been stopped before the first commit
+    prepare(server, fresh.home)
+    assert (folder / ".git/refs/heads/main").exists()
