@@ -26,11 +26,6 @@ _CANNOT = "runner: cannot start "
 
 
 class Child:
-    __slots__ = (
-        *("_kill_at", "_look_at", "_term_at", "_why", "at_end", "connection", "entry", "lines"),
-        *("pid", "reason", "since", "stderr"),
-    )
-
     def __init__(self, entry: "Entry", connection: "Socket", pid: int, stderr: int) -> None:
         self.entry = entry
         self.connection = connection

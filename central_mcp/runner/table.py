@@ -32,11 +32,6 @@ class Limits:
 class Entry:
     """One server of the table."""
 
-    __slots__ = (
-        *("argv", "connections", "cwd", "env", "grace_s", "id", "limits"),
-        *("log", "name", "release", "socket", "status", "uids"),
-    )
-
     def __init__(self, row: "dict[str, Any]") -> None:
         take = _Taker(row)
         self.id: str = take("id", str)

@@ -136,10 +136,6 @@ class Supervisor:
         self._expect([NOT_RUNNING], name, "stopProcessGroup", name, False)
         self._until_stopped(name, time.monotonic() + timeout_s)
 
-    def restart(self, name: str) -> None:
-        self.stop(name)
-        self.start(name)
-
     def stop_all(self, timeout_s: float = 60.0) -> None:
         """End all programs at the same time. supervisord's own shutdown ends one group after the other."""
         Supervisor(self._socket, timeout_s)._call("stopAllProcesses")
