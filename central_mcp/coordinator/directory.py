@@ -14,6 +14,7 @@ import structlog
 from msgspec import Raw
 
 from central_mcp.protocol.eras import MODERN
+from central_mcp.protocol.headers import ANNOTATION, Mirrored, mirrored
 from central_mcp.protocol.names import exposed_names
 from central_mcp.protocol.results import legacy_tool, modern_tool
 from central_mcp.registry import RegistryError, Release, Server, Snapshot, read_tools
@@ -49,6 +50,8 @@ class Entry(NamedTuple):
     server: Server
     release: Release | None
     tools: tuple[Tool, ...]
+    mirrored: dict[str, tuple[Mirrored, ...]]
+    """Own name -> parameters that HTTP clients mirror into headers, for the few tools that have some."""
     problem: str = ""
     """Why its tools cannot be listed, if so."""
 
@@ -90,6 +93,16 @@ class Directory:
             page = self._pages[after, era] = self._make_page(after, era)
         return page
 
+    def mirrored(self, server: str, name: str) -> tuple[Mirrored, ...]:
+        """The mirrored parameters of tool `name` as called at `server`'s endpoint, or at the aggregate ("")."""
+        if not server:
+            tool = self.index.get(name)
+            if tool is None:
+                return ()
+            server, name = tool.server, msgspec.json.decode(tool.own, type=str)
+        entry = self.entries.get(server)
+        return entry.mirrored.get(name, ()) if entry is not None else ()
+
     def _make_page(self, after: str, era: str) -> tuple[bytes, str]:
         start = bisect_right(self._order, after) if after else 0
         parts: list[bytes] = []
@@ -110,14 +123,15 @@ class Directory:
             return known
         release = server.serving
         if release is None or not release.tools:
-            return Entry(server, release, ())
+            return Entry(server, release, (), {})
         if known is not None and known.release is not None and known.release.tools == release.tools and known.tools:
-            return Entry(server, release, known.tools)
+            return Entry(server, release, known.tools, known.mirrored)
         try:
-            return Entry(server, release, tuple(_tools(server.name, read_tools(self._registry, release.tools))))
+            listed = read_tools(self._registry, release.tools)
+            return Entry(server, release, tuple(_tools(server.name, listed)), _mirrored(listed))
         except (RegistryError, msgspec.DecodeError) as exc:
             log.error("tools.unreadable", server=server.name, release=release.release, reason=str(exc))
-            return Entry(server, release, (), f"its tool list cannot be read: {exc}")
+            return Entry(server, release, (), {}, f"its tool list cannot be read: {exc}")
 
 
 def _tools(server: str, listed: list[Raw]) -> Iterator[Tool]:
@@ -131,6 +145,15 @@ def _tools(server: str, listed: list[Raw]) -> Iterator[Tool]:
         raw_own = fields["name"]
         renamed = Raw(_encode({**fields, "name": name}))
         yield Tool(name, server, raw_own, modern_tool(renamed), legacy_tool(renamed))
+
+
+def _mirrored(listed: list[Raw]) -> dict[str, tuple[Mirrored, ...]]:
+    found: dict[str, tuple[Mirrored, ...]] = {}
+    for raw in listed:
+        if ANNOTATION.encode() in bytes(raw):
+            tool: Any = msgspec.json.decode(raw)
+            found[str(tool.get("name"))] = mirrored(tool.get("inputSchema"))
+    return found
 
 
 def _changes(old: dict[str, Entry], new: dict[str, Entry]) -> Iterator[Change]:

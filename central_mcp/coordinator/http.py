@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from central_mcp.protocol import eras, headers, messages
-from central_mcp.protocol.errors import HeaderMismatch, InvalidRequest, ProtocolError
+from central_mcp.protocol.errors import HeaderMismatch, InvalidRequest, MethodNotFound, ProtocolError
 from central_mcp.protocol.messages import NO_ID, Message
 from central_mcp.protocol.neutral import Request
 
@@ -71,7 +71,7 @@ class Fields:
         size = 0
         for name, value in raw:
             size += len(name) + len(value)
-            self._lines.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+            self._lines.setdefault(name.decode("latin-1"), []).append(value.strip(b" \t").decode("latin-1"))
         self.too_large = size > MAX_HEADERS
 
     def all(self, name: str) -> list[str]:
@@ -154,7 +154,7 @@ class McpHttp:
         id = messages.id_of(message)
         try:
             request = Request(messages.params_of(message))
-            self._check_modern(message, request, incoming.fields)
+            self._check_modern(message, request, incoming)
         except ProtocolError as exc:
             await send_error(incoming.send, exc, id)
             return
@@ -163,8 +163,9 @@ class McpHttp:
         conversation = Conversation(self._front, incoming.caller, incoming.server, reply, session=session)
         await reply.run(self._front, conversation, message, request, cancel=True)
 
-    def _check_modern(self, message: Message, request: Request, fields: Fields) -> None:
+    def _check_modern(self, message: Message, request: Request, incoming: Incoming) -> None:
         """The ladder: the first rung that fails wins. Raises `ProtocolError`."""
+        fields = incoming.fields
         version = request.check_present()
         for header in _ROUTING:
             if len(fields.all(header)) > 1:
@@ -173,6 +174,12 @@ class McpHttp:
         name = request.text(key) if key and key in request.fields else None
         headers.check(fields.once(), message.method, version, name)
         request.check_envelope()
+        if message.method == "initialize":
+            raise MethodNotFound("Method not found: initialize (removed in MCP 2026-07-28)")
+        if message.method == "tools/call" and name is not None:
+            declared = self._front.directory.mirrored(incoming.server, name)
+            if declared:
+                headers.check_parameters(declared, request.fields.get("arguments"), fields.all)
 
     # legacy: sessions
 

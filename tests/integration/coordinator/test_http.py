@@ -64,6 +64,7 @@ FUTURE = request("tools/list", 5, meta={"io.modelcontextprotocol/protocolVersion
 LADDER: dict[str, tuple[Any, dict[str, str], int, int | None]] = {
     "no such method": (request("no/such", 5), {}, 404, -32601),
     "a removed method": (request("ping", 5), {}, 404, -32601),
+    "initialize in the modern era": (request("initialize", 5, protocolVersion="2026-07-28"), {}, 404, -32601),
     "unknown tool": (call("nobody__x", 5), {}, 400, -32602),
     "bad cursor": (request("tools/list", 5, cursor="x"), {}, 400, -32602),
     "no envelope": ({**CALL, "params": {"name": "plain__echo"}}, {"MCP-Protocol-Version": "2026-07-28"}, 400, -32602),
@@ -96,6 +97,21 @@ def test_each_rung_of_the_ladder_has_its_answer(cloud: Cloud, name: str) -> None
     assert (answer.status, answer.json["error"]["code"]) == (status, code)
     if isinstance(message, dict) and status in (400, 404) and "result" not in message:
         assert answer.json["id"] == 5
+
+
+def test_spaces_around_a_header_do_not_count(cloud: Cloud) -> None:
+    assert http(cloud, message=CALL, headers=headers_for(cloud, CALL) | {"Mcp-Name": "  plain__echo  "}).status == 200
+
+
+def test_a_mirrored_parameter_must_be_in_its_header(cloud: Cloud) -> None:
+    schema = {"type": "object", "properties": {"text": {"type": "string", "x-mcp-header": "Text"}}}
+    cloud.serve("mirror", tools=[{"name": "echo", "inputSchema": schema}], port=3355)
+    wait_until(lambda: http(cloud, path="/s/mirror/mcp", message=request("tools/list")).status == 200, "the server")
+    for path, prefix in (("/mcp", "mirror__"), ("/s/mirror/mcp", "")):
+        message = call(f"{prefix}echo", text="x")
+        for value, status in (("x", 200), ("y", 400), ("", 400)):
+            headers = headers_for(cloud, message) | ({"Mcp-Param-Text": value} if value else {})
+            assert http(cloud, path=path, message=message, headers=headers).status == status
 
 
 def test_a_name_may_come_encoded_in_its_header(cloud: Cloud) -> None:
