@@ -81,10 +81,26 @@ class Directory:
         self.version = snapshot.version
         changes = list(_changes(old, new))
         if any(change.method == TOOLS_CHANGED for change in changes):
-            self.index = {tool.name: tool for entry in new.values() for tool in entry.tools}
-            self._order = sorted(self.index)
-            self._pages.clear()
+            self._reindex()
         return changes
+
+    def relist(self, server: str, listed: list[Raw]) -> None:
+        """The server itself listed other tools than its release had at the gate; they hold until its next release."""
+        entry = self.entries.get(server)
+        if entry is None or entry.release is None:
+            return
+        try:
+            tools = tuple(_tools(server, listed))
+        except (msgspec.DecodeError, KeyError) as exc:
+            log.error("tools.unreadable", server=server, release=entry.release.release, reason=repr(exc))
+            return
+        self.entries[server] = entry._replace(tools=tools, mirrored=_mirrored(listed))
+        self._reindex()
+
+    def _reindex(self) -> None:
+        self.index = {tool.name: tool for entry in self.entries.values() for tool in entry.tools}
+        self._order = sorted(self.index)
+        self._pages.clear()
 
     def page(self, after: str, era: str) -> tuple[bytes, str]:
         """The tools whose names follow `after` as a raw JSON list, and the last name if there are more, else ""."""
@@ -124,12 +140,13 @@ class Directory:
         release = server.serving
         if release is None or not release.tools:
             return Entry(server, release, (), {})
-        if known is not None and known.release is not None and known.release.tools == release.tools and known.tools:
+        same = known is not None and known.release is not None and known.release.release == release.release
+        if same and known is not None and known.tools:
             return Entry(server, release, known.tools, known.mirrored)
         try:
             listed = read_tools(self._registry, release.tools)
             return Entry(server, release, tuple(_tools(server.name, listed)), _mirrored(listed))
-        except (RegistryError, msgspec.DecodeError) as exc:
+        except (RegistryError, msgspec.DecodeError, KeyError) as exc:
             log.error("tools.unreadable", server=server.name, release=release.release, reason=str(exc))
             return Entry(server, release, (), {}, f"its tool list cannot be read: {exc}")
 

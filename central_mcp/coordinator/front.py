@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
+from msgspec import Raw
 
 from central_mcp import __version__
 from central_mcp.protocol.frames import Head
@@ -19,6 +20,7 @@ from central_mcp.registry import Snapshot
 from .access import Access
 from .directory import TOOLS_CHANGED, Change, Directory
 from .metrics import Metrics
+from .relist import Relisting
 
 if TYPE_CHECKING:
     from .conversation import Conversation
@@ -37,6 +39,7 @@ class Calls(Protocol):
     @property
     def open(self) -> int: ...
     def call(self, head: Head, body: bytes, done: Callable[[Head, bytes], None]) -> int: ...
+    async def ask(self, head: Head, body: bytes = b"{}") -> bytes: ...
     def cancel(self, call_id: int) -> None: ...
     def end(self, principal: str, session: str) -> None: ...
 
@@ -58,6 +61,7 @@ class Front:
         self.exchanges: dict[int, Exchange] = {}
         """By call id: the calls that want notifications."""
         self.closing = asyncio.Event()
+        self._relisting = Relisting()
         self.snapshot = Snapshot(version=0)
         self.updated: list[Callable[[Snapshot], None]] = []
 
@@ -83,7 +87,17 @@ class Front:
 
     def changed(self, server: str, method: str) -> None:
         """The router heard from a server that one of its lists changed."""
-        self._tell([Change(server, method)])
+        entry = self.directory.entries.get(server)
+        shared = entry is not None and entry.release is not None and entry.release.sessions == "shared"
+        if method == TOOLS_CHANGED and shared:
+            self._relisting.ask(self.link, server, self._relisted)
+        else:
+            self._tell([Change(server, method)])
+
+    def _relisted(self, server: str, tools: list[Raw] | None) -> None:
+        if tools is not None:
+            self.directory.relist(server, tools)
+        self._tell([Change(server, TOOLS_CHANGED)])
 
     def _tell(self, changes: list[Change]) -> None:
         if not changes:

@@ -64,26 +64,33 @@ class Incoming:
 
 
 class Fields:
-    """Header lines by lower-case name; knows of duplicates."""
+    """Header lines by lower-case name; knows of duplicates. Decodes only what is asked for."""
 
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self._lines: dict[str, list[str]] = {}
-        size = 0
-        for name, value in raw:
-            size += len(name) + len(value)
-            self._lines.setdefault(name.decode("latin-1"), []).append(value.strip(b" \t").decode("latin-1"))
-        self.too_large = size > MAX_HEADERS
+        self._raw = raw
+        self._last = dict(raw)
+        self._unique = len(self._last) == len(raw)
+        self.too_large = sum(len(name) + len(value) for name, value in raw) > MAX_HEADERS
 
     def all(self, name: str) -> list[str]:
-        return self._lines.get(name, [])
+        key = name.encode("latin-1")
+        if self._unique:
+            value = self._last.get(key)
+            return [] if value is None else [_text(value)]
+        return [_text(value) for known, value in self._raw if known == key]
 
     def get(self, name: str, default: str = "") -> str:
-        lines = self._lines.get(name)
-        return lines[0] if lines else default
+        """The one line of this name; with several, the last."""
+        value = self._last.get(name.encode("latin-1"))
+        return default if value is None else _text(value)
 
-    def once(self) -> dict[str, str]:
-        """Name -> first line, for comparison with a body."""
-        return {name: lines[0] for name, lines in self._lines.items()}
+    def repeated(self, names: tuple[str, ...]) -> str:
+        """Which of `names` came more than once; empty: none."""
+        return "" if self._unique else next((name for name in names if len(self.all(name)) > 1), "")
+
+
+def _text(value: bytes) -> str:
+    return value.strip(b" \t").decode("latin-1")
 
 
 class McpHttp:
@@ -167,12 +174,11 @@ class McpHttp:
         """The ladder: the first rung that fails wins. Raises `ProtocolError`."""
         fields = incoming.fields
         version = request.check_present()
-        for header in _ROUTING:
-            if len(fields.all(header)) > 1:
-                raise HeaderMismatch(f"the header {header} came twice")
+        if twice := fields.repeated(_ROUTING):
+            raise HeaderMismatch(f"the header {twice} came twice")
         key = headers.name_field(message.method)
         name = request.text(key) if key and key in request.fields else None
-        headers.check(fields.once(), message.method, version, name)
+        headers.check(fields.get, message.method, version, name)
         request.check_envelope()
         if message.method == "initialize":
             raise MethodNotFound("Method not found: initialize (removed in MCP 2026-07-28)")

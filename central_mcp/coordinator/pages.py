@@ -91,7 +91,7 @@ def _of_servers(what: str, why: str, servers: list[str], named: bool) -> dict[st
 
 def _is_insider(front: Front, request: Request) -> bool:
     if request.client is not None and is_loopback(request.client.host):
-        return True
+        return True  # behind a proxy on this machine the client is whom X-Forwarded-For names, see server.py
     headers = request.headers
     try:
         front.access.identify(headers.getlist("authorization"), headers.getlist("x-api-key"), "", "")

@@ -9,11 +9,14 @@ import contextlib
 import functools
 import hashlib
 import resource
+import signal
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from central_mcp.home import Home
 from central_mcp.link import Redial
@@ -49,6 +52,16 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave in order on SIGTERM and SIGINT, and then end with status 0 (uvicorn would raise the signal again)."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -110,6 +123,7 @@ def _assemble(front: Front, home: Home, cloud: str) -> tuple[Server, Aliases]:
         lifespan="off",
         interface="asgi3",
         access_log=False,
+        proxy_headers=False,
         log_config=None,
         backlog=BACKLOG,
         server_header=False,
@@ -124,7 +138,8 @@ def _assemble(front: Front, home: Home, cloud: str) -> tuple[Server, Aliases]:
     aliases = Aliases(cloud, protocol)
     aliases.ports = ports
     sessions = Sessions(front, home.run / "sessions.ended")
-    config.app = McpHttp(front, sessions, ports, pages(front, aliases, cloud))  # type: ignore[arg-type]
+    rest = ProxyHeadersMiddleware(pages(front, aliases, cloud), ["127.0.0.1", "::1"])  # type: ignore[arg-type]
+    config.app = McpHttp(front, sessions, ports, rest)  # type: ignore[arg-type]
     server.front, server.aliases = front, aliases
     front.metrics.gauges["connections"] = lambda: float(len(server.server_state.connections))
     front.metrics.gauges["open_calls"] = lambda: float(front.link.open)

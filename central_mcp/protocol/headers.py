@@ -6,7 +6,7 @@ Pure. Source: MCP 2026-07-28, Streamable HTTP, standard headers and custom heade
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -52,13 +52,16 @@ def encode_value(value: str) -> str:
     return f"{_OPEN}{base64.b64encode(value.encode()).decode()}{_CLOSE}"
 
 
-def check(headers: Mapping[str, str], method: str, version: str, name: str | None) -> None:
-    """Headers against body; `name` is the params' name or uri, None when it has none. Raises `HeaderMismatch`."""
-    if headers.get(VERSION) != version:
+def check(header: Callable[[str, str], str], method: str, version: str, name: str | None) -> None:
+    """Headers against body. Raises `HeaderMismatch`.
+
+    `header(name, default)` reads one; `name` is the params' name or uri, None when it has none.
+    """
+    if header(VERSION, "") != version:
         raise HeaderMismatch(f"the header MCP-Protocol-Version is not the request's protocol version {version}")
-    if headers.get(METHOD) != method:
+    if header(METHOD, "") != method:
         raise HeaderMismatch(f"the header Mcp-Method is not the request's method {method}")
-    if name is not None and decode_value(headers.get(NAME, "")) != name:
+    if name is not None and decode_value(header(NAME, "")) != name:
         raise HeaderMismatch(f"the header Mcp-Name is not the request's {name_field(method)}")
 
 

@@ -376,3 +376,11 @@ def test_health_and_ready_are_open_and_metrics_count(cloud: Cloud) -> None:
     http(cloud, message=CALL)
     metrics = http(cloud, "GET", "/metrics").body.decode()
     assert 'central_call_seconds_count{process="coordinator-0",server="plain"}' in metrics
+
+
+def test_names_and_metrics_are_not_for_strangers_behind_a_proxy(cloud: Cloud) -> None:
+    stranger = {"X-Forwarded-For": "203.0.113.9"}
+    assert http(cloud, "GET", "/metrics", headers=stranger).status == 401
+    assert http(cloud, "GET", "/metrics", headers=stranger | {"X-API-Key": cloud.key}).status == 200
+    for path in ("/health", "/ready"):
+        assert b"plain" not in http(cloud, "GET", path, headers=stranger).body

@@ -10,6 +10,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
+from tests.waiting import wait_until
+
 from .clients import PATIENCE, Socket, call, initialize, request, websocket
 from .cloud import Cloud
 
@@ -302,6 +304,20 @@ def test_what_a_server_says_of_its_own_lists_reaches_who_listens(cloud: Cloud) -
         client.send(call("changed", 2))
         methods = {client.receive().get("method"), client.receive().get("method")}
         assert methods == {"notifications/tools/list_changed", None}
+
+
+def test_the_aggregate_shows_what_a_shared_server_lists_now(cloud: Cloud) -> None:
+    cloud.serve("shifty", tools=[{"name": "changed", "inputSchema": {}}], port=3356)
+    with websocket(cloud) as client:
+        wait_until(lambda: "shifty__changed" in str(client.ask(request("tools/list"))), "the server")
+        client.send(request("subscriptions/listen", "sub", notifications={"toolsListChanged": True}))
+        client.receive()
+        assert "shifty__echo" not in str(client.ask(request("tools/list", 1)))
+        client.send(call("shifty__changed", 2))
+        heard = [client.receive(), client.receive()]
+        assert {message.get("method") for message in heard} == {"notifications/tools/list_changed", None}
+        assert "shifty__echo" in str(client.ask(request("tools/list", 3)))
+        assert text(client.ask(call("shifty__echo", 4, text="x"))) == "x"
 
 
 def test_an_idle_connection_answers_pings(cloud: Cloud) -> None:

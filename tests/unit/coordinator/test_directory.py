@@ -100,3 +100,18 @@ def test_an_endpoint_advertises_what_it_relays() -> None:
         "tools": {"listChanged": True}, "resources": {"listChanged": True}, "completions": {}
     }  # fmt: skip
     assert "logging" in capabilities_of(msgspec.structs.replace(shared, sessions="per-principal"))
+
+
+def test_a_servers_own_new_list_holds_until_its_next_release(tmp_path: Path) -> None:
+    directory = Directory(tmp_path)
+    made = server(tmp_path, "a", ["x"])
+    directory.update(snapshot(1, made))
+    directory.relist("a", [msgspec.Raw(b'{"name":"new"}')])
+    assert names(directory) == ["a__new"]
+    directory.update(snapshot(2, made, server(tmp_path, "b", ["y"])))
+    assert names(directory) == ["a__new", "b__y"]
+    directory.relist("a", [msgspec.Raw(b"5")])
+    directory.relist("nobody", [])
+    assert names(directory) == ["a__new", "b__y"]
+    assert directory.update(snapshot(3, server(tmp_path, "a", ["x"], 2))) != []
+    assert names(directory) == ["a__x"]
