@@ -141,7 +141,7 @@ class Cloud:
         process = self.spawn(f"coordinator-{number}", argv)
         self.running.append(process)
         if wait:
-            wait_until(lambda: process.poll() is not None or self._answers(number), f"coordinator {number} ready")
+            wait_until(lambda: process.poll() is not None or self._answers(process), f"coordinator {number} ready")
             assert process.poll() is None, self.tail(f"coordinator-{number}")
         return process
 
@@ -156,10 +156,12 @@ class Cloud:
         log = self.home.log / "coordinator.log"
         return (self.root / f"{name}.err").read_text() + (log.read_text() if log.exists() else "")
 
-    def _answers(self, number: int) -> bool:
+    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
+        """It listens (its log says so) and what answers on the port is ready."""
         log = self.home.log / "coordinator.log"
-        served = log.exists() and f'"process":"coordinator-{number}"' in log.read_text().replace(" ", "")
-        return served and self._ready()
+        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        serves = any(line["event"] == "serving" and line.get("pid") == process.pid for line in lines)
+        return serves and self._ready()
 
     def _ready(self) -> bool:
         from http.client import HTTPConnection, HTTPException
