@@ -5,12 +5,13 @@ Follows the snapshot. A port that cannot be had is logged and shown in /ready; e
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
 from central_mcp.registry import Snapshot
 
-from .ports import BACKLOG, PortTaken, listen
+from .ports import BACKLOG, PortTaken, listen, one_at_a_time
 
 LOOPBACK = "127.0.0.1"
 AGAIN_S = 30.0
@@ -21,10 +22,12 @@ log = structlog.get_logger("aliases")
 class Aliases:
     """Opens and closes listeners as servers come and go. `ports` is shared with http.py and ws.py."""
 
-    def __init__(self, cloud: str, protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, cloud: str, lock: Path, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """`lock`: a file that the coordinators of this cloud share."""
         self.ports: dict[int, str] = {}
         self.problems: dict[int, str] = {}
         self._cloud = cloud
+        self._lock = lock
         self._protocol = protocol
         self._wanted: dict[int, str] = {}
         self._servers: dict[int, asyncio.Server] = {}
@@ -67,9 +70,10 @@ class Aliases:
 
     async def _open(self, port: int, server: str) -> None:
         try:
-            sock = await listen(LOOPBACK, port, self._cloud)
-            loop = asyncio.get_running_loop()
-            self._servers[port] = await loop.create_server(self._protocol, sock=sock, backlog=BACKLOG)
+            async with one_at_a_time(self._lock):
+                sock = await listen(LOOPBACK, port, self._cloud)
+                loop = asyncio.get_running_loop()
+                self._servers[port] = await loop.create_server(self._protocol, sock=sock, backlog=BACKLOG)
         except (PortTaken, OSError) as exc:
             if port not in self.problems:
                 log.warning("alias.refused", port=port, server=server, reason=str(exc))

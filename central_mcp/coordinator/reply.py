@@ -114,7 +114,10 @@ class Reply:
             while True:
                 if not self._has_news():
                     await self._sleep(pause if watch is None else KEEP_ALIVE_S)
-                if self._ended or (watch is not None and watch.done()):
+                if self._ended:
+                    await self._end_stream()
+                    return True
+                if watch is not None and watch.done():
                     return True
                 if closing is not None and closing.done():
                     conversation.finish_listens()

@@ -135,7 +135,7 @@ def _assemble(front: Front, home: Home, cloud: str) -> tuple[Server, Aliases]:
     def protocol() -> Any:
         return config.http_protocol_class(config=config, server_state=server.server_state, app_state={})  # type: ignore[call-arg]
 
-    aliases = Aliases(cloud, protocol)
+    aliases = Aliases(cloud, home.run / "aliases.lock", protocol)
     aliases.ports = ports
     sessions = Sessions(front, home.run / "sessions.ended")
     rest = ProxyHeadersMiddleware(pages(front, aliases, cloud), ["127.0.0.1", "::1"])  # type: ignore[arg-type]

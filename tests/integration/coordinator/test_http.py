@@ -176,7 +176,6 @@ class Stream:
                 return json.loads(line[6:])
 
     def close(self) -> None:
-        assert self.response.fp is not None
         self.response.close()
         self._connection.close()
 

@@ -15,6 +15,7 @@ from tests.waiting import SECOND, wait_until
 
 from .clients import call, headers_for, http, initialize, request, websocket
 from .cloud import PLAIN_TOOLS, Cloud, free_port
+from .test_http import Stream
 from .test_websocket import closed, text
 
 END = 30 * SECOND
@@ -177,6 +178,32 @@ def test_aliases_follow_the_snapshot() -> None:
         cloud.change(servers={"plain": msgspec.structs.replace(servers["plain"], listen=False)})
         wait_until(lambda: not answers(first), "the alias closed")
         assert http(cloud, message=call("plain__echo", text="x")).status == 200
+
+
+def test_every_coordinator_answers_on_an_alias() -> None:
+    with Cloud(coordinators=2) as cloud:
+        port = free_port()
+        cloud.start()
+        cloud.serve("plain", listen=True, port=port)
+        log = cloud.home.log / "coordinator.log"
+        wait_until(lambda: log.read_text().count("alias.open") == 2, "the alias open in both")
+        cloud.running[0].kill()
+        cloud.running[0].wait()
+        for number in range(10):
+            assert http(cloud, message=call("echo", number, text="x"), port=port).status == 200
+
+
+def test_a_revoked_key_ends_its_event_streams() -> None:
+    with Cloud() as cloud:
+        cloud.serve("plain")
+        cloud.start()
+        message = request("subscriptions/listen", "s", notifications={"toolsListChanged": True})
+        stream = Stream(cloud, "POST", message, headers_for(cloud, message))
+        assert stream.event()["method"] == "notifications/subscriptions/acknowledged"
+        cloud.change(keys={})
+        assert stream.event() is None
+        stream.close()
+        assert "library" not in (cloud.home.log / "coordinator.log").read_text()
 
 
 def test_without_a_router_calls_fail_clearly_and_work_again_when_it_is_back() -> None:
