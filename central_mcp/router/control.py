@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 RELOAD_S = 10.0
 _LOOK_S = 0.02
+_WORDS_S = 1.0
+"""The handshake has the deadline, and knows better what was missing; the whole gets a little more."""
 
 
 class ProbeRequest(msgspec.Struct):
@@ -81,7 +83,7 @@ async def probe(router: Router, ask: ProbeRequest) -> dict[str, Any]:
     pool = router.pool(ask.server, ask.release)
     started = time.monotonic()
     try:
-        async with asyncio.timeout(ask.deadline_ms / 1000):
+        async with asyncio.timeout(ask.deadline_ms / 1000 + _WORDS_S):
             first = await _open(router, pool, "", ask.deadline_ms / 1000)
             eras: list[Era] = ["modern" if first.era == "modern" else "legacy"]
             try:

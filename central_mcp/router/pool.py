@@ -119,7 +119,7 @@ class Pool:
         back = lane.best()
         if back is not None:
             accept(back, call)
-            if len(back.calls) > SCALE_AT and not lane.opening and len(lane.backs) < self._replicas():
+            if len(back.calls) > SCALE_AT:
                 self._grow(lane)
             return
         if any(back.full and not back.leaving for back in lane.backs):
@@ -311,7 +311,10 @@ class Pool:
         back.close(why)
 
     def _grow(self, lane: Lane) -> None:
-        if self.restarts.wait_s(_monotonic()) == 0 and self.processes < self.release.max_sessions:
+        """The least busy replica has much to do: open another, if there may be one and none is opening."""
+        if lane.opening or len(lane.backs) >= self._replicas() or self.processes >= self.release.max_sessions:
+            return
+        if self.restarts.wait_s(_monotonic()) == 0 and not self.draining:
             self._start(lane)
 
     def _start(self, lane: Lane) -> None:
@@ -348,6 +351,9 @@ class Pool:
             accept(back, lane.waiting.popleft())
         for call in _take(lane.waiting):
             self._again(call)
+        best = lane.best()
+        if best is not None and len(best.calls) > SCALE_AT:
+            self._grow(lane)
 
     def _start_failed(self, lane: Lane, why: OpenFailed) -> None:
         self.restarts.failed(_monotonic(), why.cause, why.stderr)
