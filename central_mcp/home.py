@@ -38,6 +38,7 @@ class Settings(BaseModel):
     uv: Path | None = Field(None, description="uv, which builds Python environments")
     playbooks: Path = Field(description="Folder of rollout.yml and its roles' parent")
     watch_first: float = Field(10.0, ge=0, description="Seconds of the watch that a push waits for")
+    gate: float = Field(30.0, gt=0, description="Seconds a new release has to start, negotiate and list its tools")
     lock_wait: float = Field(120.0, ge=0, description="Seconds a push waits for another rollout of its project")
     max_push: int = Field(100 << 20, gt=0, description="Bytes: largest file that a push may bring")
     allowed_hosts: tuple[str, ...] = Field((), description="Further Host names that the coordinator answers to")

@@ -85,6 +85,7 @@ class Rollout:
     options: list[str]
     stage: str
     release: int
+    before: int
     plan: list[dict[str, Any]]
     started: float
     live_s: float | None
@@ -237,7 +238,7 @@ class State:
         return [json.loads(row["body"]) for row in self._rows("events", rollout=rollout, after=after)]
 
     # keys
-    def keys(self) -> list[Key]:
+    def api_keys(self) -> list[Key]:
         return [Key(**row) for row in self._rows("keys")]
 
 

@@ -83,7 +83,7 @@ SELECT * FROM rollouts WHERE stage NOT IN ('done', 'unchanged', 'failed', 'rever
 -- name: rollout_stage
 UPDATE rollouts SET stage = :stage, finished = coalesce(:finished, finished) WHERE id = :id;
 -- name: rollout_plan
-UPDATE rollouts SET plan = :plan, release = :release WHERE id = :id;
+UPDATE rollouts SET plan = :plan, release = :release, before = :before WHERE id = :id;
 -- name: rollout_live
 UPDATE rollouts SET live_s = :live_s WHERE id = :id;
 -- name: rollout_error

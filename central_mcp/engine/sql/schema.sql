@@ -70,6 +70,7 @@ CREATE TABLE IF NOT EXISTS rollouts (
     options     TEXT NOT NULL,                -- JSON list
     stage       TEXT NOT NULL,                -- see rollout/states.py
     release     INTEGER NOT NULL DEFAULT 0,
+    before      INTEGER NOT NULL DEFAULT 0,   -- the release that served at the start
     plan        TEXT NOT NULL DEFAULT '[]',   -- JSON list of changes
     started     REAL NOT NULL,
     live_s      REAL,

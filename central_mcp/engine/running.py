@@ -1,0 +1,538 @@
+"""One rollout: driven by a playbook (or by itself), told as events, always in a defined state.
+
+What the steps do lies in `staging`, `serving` and `retiring`; which move is allowed in `rollout.states`. Made by
+`engine.rollouts`.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from .. import registry
+from ..rollout import states
+from ..rollout.errors import PlanError, RolloutError, Stopped, SwitchError, WatchError
+from ..rollout.plan import Plan
+from ..rollout.states import Stage
+from . import planning
+from .context import Context
+from .events import Feed
+from .locks import Holder
+from .playbook import Playbook
+from .publish import PublishError
+from .repository import MANIFEST, NO_COMMIT
+from .retiring import Retiring, point_current
+from .serving import Serving
+from .staging import Staging, remove_folder
+from .state import Rollout, ServerRelease, StateError, now
+
+log = structlog.get_logger("engine.rollouts")
+
+STEP_IDLE_S = 60.0
+"""A playbook run by hand that asks for no further step for this long has stopped."""
+WATCH_EVERY_S = 1.0
+Settle = Callable[[str], Awaitable[None]]
+STEPS = ("stage", "switch", "watch", "retire", "revert")
+
+
+class Running:
+    """One rollout in this engine."""
+
+    def __init__(self, context: Context, retiring: Retiring, settle: Settle, row: Rollout, back_to: int = 0) -> None:
+        """`settle` ends the long watch of the project's rollout before; `back_to`: a release to serve again."""
+        self._context = context
+        self._retiring = retiring
+        self._settle = settle
+        self.row = row
+        self.feed = Feed(context.state, row.id)
+        self.stage = Stage(row.stage)
+        self.serving = Serving(context, row)
+        self.error: RolloutError | None = None
+        self.answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Task[None] | None = None
+        self._back_to = back_to
+        self._what: planning.Declared | None = None
+        self._plan: Plan | None = None
+        self._subject = ""
+        self._staging: Staging | None = None
+        self._staged: list[ServerRelease] = []
+        self._step = asyncio.Lock()
+        self._last_step = asyncio.get_running_loop().time()
+        self._planned = asyncio.Event()
+        self._handed_over = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._playbook: Playbook | None = None
+
+    # the whole way
+
+    async def run(self) -> None:
+        """From the lock to the hand-over to the long watch. Never raises but for cancellation."""
+        row, settings = self.row, self._context.home.settings
+        try:
+            async with self._context.locks.hold(
+                row.project, row.id, row.who, row.commit_id, settings.lock_wait, self._waiting
+            ):
+                await self._under_lock()
+        except RolloutError as exc:
+            await self.fail(exc)
+        except (StateError, PublishError, OSError) as exc:
+            await self.fail(RolloutError(str(exc), hint="is the disk full? `central doctor` tells"))
+        except Exception as exc:  # the boundary of one rollout: whatever it was, the old state serves
+            log.exception("rollout.broken", rollout=row.id)
+            await self.fail(RolloutError(f"the engine made a mistake: {exc!r}", hint="log/engine.log has the details"))
+        finally:
+            if self.stage in states.TERMINAL:
+                self.close()
+
+    async def _under_lock(self) -> None:
+        self.move(Stage.PLANNING)
+        await self._settle(self.row.project)
+        await self._make_plan()
+        assert self._plan is not None
+        if "check" in self.row.options:
+            raise PlanError("checked only, nothing was deployed (push option `check`)", hint="push without `-o check`")
+        if self._plan.unchanged:
+            await self._unchanged()
+            self._planned.set()
+            return
+        self.move(Stage.STAGING)
+        self._planned.set()
+        if self.row.source == "playbook":
+            await self._driven_by_hand()
+        elif self.row.source == "rollback":
+            await self._drive()
+        else:
+            await self._driven_by_ansible()
+
+    async def _make_plan(self) -> None:
+        context, row = self._context, self.row
+        repository = context.repository(row.project)
+        head = await asyncio.to_thread(repository.head)
+        if row.old_commit and head != row.old_commit:
+            raise PlanError(
+                f"{repository.ref} is at {head[:7]} by now, not at {row.old_commit[:7]}",
+                stage="lock",
+                hint="git pull --rebase, then push again",
+            )
+        if self._back_to:
+            self._what = planning.of_release(context.state, row.project, self._back_to)
+        else:
+            self._what = await asyncio.to_thread(planning.declared, context.home, repository, row.commit_id)
+        self._subject = (await asyncio.to_thread(repository.commit, row.commit_id)).subject
+        self._plan = planning.make(context.state, row.project, self._what)
+        if self._plan.problems:
+            raise planning.as_error(self._plan)
+        before = context.state.project(row.project)
+        assert before is not None
+        with context.state.transaction():
+            context.state.do("rollout_old_commit", id=row.id, old_commit=head)
+            context.state.do(
+                "rollout_plan",
+                id=row.id,
+                plan=planning.as_json(self._plan),
+                release=self._plan.release,
+                before=before.release,
+            )
+        self._reread()
+        self._tell_plan(before.headline)
+
+    def _tell_plan(self, headline: str) -> None:
+        assert self._plan is not None
+        if headline:
+            self.emit({"type": "line", "text": headline})
+            self._context.state.do("project_headline", name=self.row.project, headline="")
+        for change in self._plan.changes:
+            if change.change != "unchanged":
+                self.emit({"type": "plan", **change.json()})
+        kept = sum(c.change == "unchanged" for c in self._plan.changes)
+        if kept:
+            self.emit({"type": "line", "text": f"{kept} unchanged server{'' if kept == 1 else 's'} stay untouched"})
+
+    async def _unchanged(self) -> None:
+        await self._move_branch()
+        state = self._context.state
+        with state.transaction():
+            project = state.project(self.row.project)
+            assert project is not None
+            state.do("project_serves", name=project.name, release=project.release, commit_id=self.row.commit_id)
+            state.do("project_refused", name=project.name, refused="")
+            self._store(Stage.UNCHANGED)
+        self.emit(states.move(self.stage, Stage.UNCHANGED))
+        self.stage = Stage.UNCHANGED
+        self._answer("unchanged")
+
+    async def _driven_by_ansible(self) -> None:
+        """The playbook asks for the steps. When it ends early the engine goes on, or takes back."""
+        playbook = self._playbook = await Playbook.start(self._context.home, self.row.project, self.row.id)
+        self._context.state.do("rollout_playbook", id=self.row.id, playbook=json.dumps(playbook.record))
+        status = await playbook.wait()
+        async with self._step:  # a step that it asked for last may still be under way
+            pass
+        if self.stage in (Stage.STAGING, Stage.STAGED):
+            raise Stopped(
+                f"ansible-playbook ended with status {status} before the switch",
+                stage="playbook",
+                log_tail=playbook.tail(),
+                hint=f"{playbook.output} has all it said",
+            )
+        if self.stage is Stage.WATCHING:
+            await self._drive_on()
+
+    async def _driven_by_hand(self) -> None:
+        while not self._handed_over.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._handed_over.wait(), WATCH_EVERY_S)
+            idle = asyncio.get_running_loop().time() - self._last_step
+            if idle > STEP_IDLE_S and not self._step.locked() and not self._handed_over.is_set():
+                if self.stage is Stage.WATCHING:
+                    await self._drive_on()
+                    return
+                raise Stopped(f"the playbook asked for no step for {STEP_IDLE_S:.0f} s", hint="run it again")
+
+    async def _drive(self) -> None:
+        for step in ("stage", "switch"):
+            await self.step(step)
+        await self._drive_on()
+
+    async def _drive_on(self) -> None:
+        for step in ("watch", "retire"):
+            await self.step(step)
+
+    # steps
+
+    async def step(self, name: str) -> dict[str, Any]:
+        """One step of the playbook. Raises the `RolloutError` that failed it; by then all is taken back."""
+        await self._planned.wait()
+        if self.error is not None:
+            raise self.error
+        if self.stage is Stage.UNCHANGED:
+            return self.summary()
+        async with self._step:
+            self._last_step = asyncio.get_running_loop().time()
+            try:
+                if name == "stage":
+                    await self._stage()
+                elif name == "switch":
+                    await self._switch()
+                elif name == "watch":
+                    await self._watch()
+                elif name == "retire":
+                    self._retire()
+                elif self.stage not in states.TERMINAL:
+                    raise Stopped("the playbook asked to revert", stage="playbook")
+            except RolloutError as exc:
+                await self.fail(exc)
+                raise
+            except (StateError, PublishError, OSError) as exc:
+                error = SwitchError(str(exc), stage=name, hint="is the disk full? `central doctor` tells")
+                await self.fail(error)
+                raise error from exc
+            finally:
+                self._last_step = asyncio.get_running_loop().time()
+        return self.summary()
+
+    def summary(self) -> dict[str, Any]:
+        return {"rollout": self.row.id, "stage": str(self.stage), "release": self.row.release, "plan": self.row.plan}
+
+    async def _stage(self) -> None:
+        self._must_be(Stage.STAGING)
+        assert self._plan is not None
+        assert self._what is not None
+        row, home = self.row, self._context.home
+        folder = self.folder
+        state = self._context.state
+        with state.transaction():
+            state.do("project_numbered", name=row.project, number=row.release)
+            state.do(
+                "add_release",
+                project=row.project,
+                number=row.release,
+                commit_id=row.commit_id,
+                subject=self._subject,
+                manifest=self._what.manifest,
+                folder=str(folder),
+                state="staged",
+                at=now(),
+                rollout=row.id,
+            )
+        folder.mkdir(parents=True)
+        registry.write_atomic(folder / MANIFEST, self._what.manifest.encode())
+        self._staging = Staging(self._context, row.id, row.project, row.commit_id, folder, self._what, self.emit)
+        log.info("stage", rollout=row.id, project=row.project, release=row.release, home=str(home.root))
+        self._staged = await self._staging.run(self._plan.staged)
+        self.move(Stage.STAGED)
+
+    async def _switch(self) -> None:
+        self._must_be(Stage.STAGED)
+        self.serving = serving = Serving(self._context, self.row)
+        await serving.read_before()
+        self.move(Stage.SWITCHING)
+        try:
+            version = serving.switch(self._staged)
+        finally:
+            self._reread()
+        self.emit(states.move(Stage.SWITCHING, Stage.WATCHING))
+        await serving.acknowledged(version)
+        live = now() - self.row.started
+        self._context.state.do("rollout_live", id=self.row.id, live_s=live)
+        self.emit({"type": "live", "seconds": round(live, 2)})
+        await asyncio.to_thread(self._context.repository(self.row.project).keep, self.row.release, self.row.commit_id)
+        point_current(self._context.home.projects / self.row.project, self.folder)
+        await serving.warm()
+        if "detach" in self.row.options:
+            await self._deployed()
+
+    async def _watch(self) -> None:
+        self._must_be(Stage.WATCHING)
+        if self.answered.done():
+            return
+        settings = self._context.home.settings
+        seconds = min(settings.watch_first, self.serving.watch_seconds())
+        if seconds:
+            self.emit({"type": "line", "text": f"live; watching real calls for {seconds:g} s"})
+        await self._watch_for(seconds)
+        await self._deployed()
+
+    async def _watch_for(self, seconds: float) -> None:
+        """Compare for so long, or until `_enough`. Raises `WatchError`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while (left := end - loop.time()) > 0 and not self._enough.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._enough.wait(), min(WATCH_EVERY_S, left))
+            if why := await self.serving.watch_once():
+                raise WatchError(why, hint="the old releases serve again; look at `central logs SERVER`")
+
+    def _retire(self) -> None:
+        self._must_be(Stage.WATCHING)
+        self.move(Stage.HOLDING)
+        self.task = asyncio.get_running_loop().create_task(self.hold(), name=f"hold {self.row.id}")
+        self._handed_over.set()
+
+    async def hold(self) -> None:
+        """The long watch, then retire the old releases. Nobody waits for it."""
+        try:
+            if not self.row.moved:  # the engine was killed before it could
+                await self._move_branch()
+            await self._watch_for(self.serving.watch_seconds())
+        except (RolloutError, StateError) as exc:
+            error = exc if isinstance(exc, RolloutError) else WatchError(str(exc))
+            await self.fail(error)
+            return
+        with contextlib.suppress(StateError):
+            self.move(Stage.DONE)
+        self.close()
+        self._retiring.begin()
+
+    async def enough(self) -> None:
+        """End the long watch now: a newer rollout of the project takes over."""
+        self._enough.set()
+        if self.task is not None and self.stage is Stage.HOLDING:
+            await asyncio.wait({self.task}, timeout=STEP_IDLE_S)
+
+    # answers
+
+    async def _deployed(self) -> None:
+        await self._move_branch()
+        with self._context.state.transaction():
+            self._context.state.do("project_refused", name=self.row.project, refused="")
+        self._answer("rolled-back" if self._back_to else "deployed")
+
+    async def _move_branch(self) -> None:
+        """Compare-and-swap, right before the answer. Raises `SwitchError`."""
+        row = self.row
+        repository = self._context.repository(row.project)
+        if row.commit_id != row.old_commit:
+            await asyncio.to_thread(repository.move, row.commit_id, row.old_commit)
+        self._context.state.do("rollout_moved", id=row.id, moved=1)
+        self._reread()
+
+    def _answer(self, outcome: str) -> None:
+        if self.answered.done():
+            return
+        seconds = self._staging.seconds if self._staging else {}
+        rows = {(r.server, r.release): r for r in self._context.state.server_releases()}
+        servers = []
+        for change in self.row.plan:
+            row = rows.get((change["server"], change["release"]))
+            servers.append(
+                {
+                    "name": change["server"],
+                    "category": change["category"],
+                    "port": change["port"],
+                    "release": change["release"],
+                    "change": change["change"],
+                    "tools": row.route.get("tool_count") if row and change["change"] != "removed" else None,
+                    "seconds": round(seconds.get(change["server"], 0.0), 2),
+                }
+            )
+        done = {
+            "outcome": outcome,
+            "project": self.row.project,
+            "commit": self.row.commit_id,
+            "release": self.row.release,
+            "rollout": self.row.id,
+            "seconds": round(now() - self.row.started, 2),
+            "live_s": self._live(),
+            "servers": servers,
+        }
+        self.emit({"type": "done", **done})
+        self.answered.set_result(done)
+
+    def _live(self) -> float | None:
+        row = self._context.state.rollout(self.row.id)
+        return round(row.live_s, 2) if row and row.live_s is not None else None
+
+    # failure
+
+    async def fail(self, error: RolloutError) -> None:
+        """Back to the state before, whatever the stage; told to the pusher, or at the head of the next push."""
+        if self.stage in states.TERMINAL:
+            return
+        log.warning("rollout.failed", rollout=self.row.id, stage=str(self.stage), reason=str(error))
+        with contextlib.suppress(StateError):
+            self._context.state.do("rollout_error", id=self.row.id, error=json.dumps(error.event()))
+        if self.stage in (Stage.WATCHING, Stage.HOLDING):
+            await self._revert(error)
+        else:
+            if self.stage not in (Stage.QUEUED, Stage.PLANNING):
+                await self.clean()
+            self._failed()
+        self.error = error
+        self._refuse(error)
+        self._handed_over.set()
+        self._planned.set()
+        self.close()
+
+    def _failed(self) -> None:
+        try:
+            self.move(Stage.FAILED)
+        except StateError as exc:  # the next start of the engine will find it unfinished and say the same
+            log.error("rollout.not_stored", rollout=self.row.id, reason=str(exc))
+            self.stage = Stage.FAILED
+
+    def _refuse(self, error: RolloutError) -> None:
+        self.emit(error.event())
+        state, row = self._context.state, self.row
+        refused = json.dumps({"commit": row.commit_id, "why": str(error), "at": now()})
+        with contextlib.suppress(StateError):
+            state.do("project_refused", name=row.project, refused=refused)
+        if not self.answered.done():
+            done = {
+                "outcome": "refused",
+                "project": row.project,
+                "commit": row.commit_id,
+                "rollout": row.id,
+                "seconds": round(now() - row.started, 2),
+                "message": str(error),
+                "error": error.event(),
+            }
+            self.answered.set_result(done)
+        elif self.stage is Stage.REVERTED:
+            text = f"v{row.release} ({row.commit_id[:7]}) was taken back after its push had succeeded: {error}"
+            with contextlib.suppress(StateError):
+                state.do("project_headline", name=row.project, headline=text)
+
+    async def clean(self) -> None:
+        """Remove what was staged: folder and files first (that frees a full disk), then programs, then records."""
+        state, row = self._context.state, self.row
+        rows = [r for r in state.server_releases() if r.rollout == row.id and r.state == "staged"]
+        try:
+            await self._context.programs.remove(rows)
+        except RolloutError as exc:
+            log.error("clean.programs", rollout=row.id, reason=str(exc))
+        if row.release and row.release != row.before:
+            remove_folder(self.folder)
+
+        def forget() -> None:
+            for each in rows:
+                state.do("drop_server_release", server=each.server, release=each.release)
+            release = state.release(row.project, row.release)
+            if release is not None and release.rollout == row.id:
+                state.do("drop_release", project=row.project, number=row.release)
+
+        try:
+            self._context.publisher.commit(forget)
+        except PublishError as exc:
+            log.error("clean.records", rollout=row.id, reason=str(exc))
+        self._remove_new_data()
+
+    def _remove_new_data(self) -> None:
+        """The data folder of a server that never served holds nothing that anybody could miss."""
+        known = self._context.state.servers()
+        for change in self.row.plan:
+            if change["change"] == "new" and change["server"] not in known:
+                remove_folder(self._context.home.data / change["server"])
+
+    async def _revert(self, error: RolloutError) -> None:
+        self.emit({"type": "line", "text": f"going back to v{self.row.before}: {error}"})
+        self.emit(states.move(self.stage, Stage.REVERTING))
+        version = self.serving.revert(lambda: self._store(Stage.REVERTING))
+        self.stage = Stage.REVERTING
+        with contextlib.suppress(RolloutError):
+            await self.serving.acknowledged(version)
+        await self.revert_branch()
+        self.move(Stage.REVERTED)
+        self._retiring.begin()
+
+    async def revert_branch(self) -> None:
+        """The second half of a revert: branch and `current` follow what serves again."""
+        row, home = self.row, self._context.home
+        before = self._context.state.release(row.project, row.before)
+        point_current(home.projects / row.project, Path(before.folder) if before else None)
+        if not row.moved:
+            return
+        repository = self._context.repository(row.project)
+        try:
+            if row.old_commit == NO_COMMIT:
+                await asyncio.to_thread(repository.remove_branch, row.commit_id)
+            elif row.old_commit != row.commit_id:
+                await asyncio.to_thread(repository.move, row.old_commit, row.commit_id)
+        except SwitchError as exc:
+            log.error("revert.branch", rollout=row.id, reason=str(exc))
+            self.emit({"type": "line", "text": f"the branch could not be moved back: {exc}"})
+
+    async def end_playbook(self) -> None:
+        if self._playbook is not None:
+            await self._playbook.end()
+
+    # small things
+
+    @property
+    def folder(self) -> Path:
+        name = f"{self.row.release}-{self.row.commit_id[:7]}"
+        return self._context.home.projects / self.row.project / "releases" / name
+
+    def emit(self, event: dict[str, Any]) -> None:
+        self.feed.emit(event)
+
+    def move(self, wanted: Stage) -> None:
+        """To the next stage: stored, then told."""
+        event = states.move(self.stage, wanted)
+        self._store(wanted)
+        self.stage = wanted
+        self.emit(event)
+
+    def _store(self, stage: Stage) -> None:
+        finished = now() if stage in states.TERMINAL else None
+        self._context.state.do("rollout_stage", id=self.row.id, stage=str(stage), finished=finished)
+
+    def _reread(self) -> None:
+        row = self._context.state.rollout(self.row.id)
+        assert row is not None
+        self.row = row
+        self.stage = Stage(row.stage)
+
+    def _must_be(self, wanted: Stage) -> None:
+        if self.stage is not wanted:
+            raise states.NotAllowed(self.stage, wanted)
+
+    def _waiting(self, holder: Holder) -> None:
+        self.emit({"type": "line", "text": f"waiting: {holder}"})
+
+    def close(self) -> None:
+        self.feed.close()
