@@ -26,7 +26,7 @@ HEALTHY_S = 60.0
 
 def up(as_json: bool) -> dict[str, Any]:
     """Bring the cloud of this checkout up. Returns what `--json` prints. Raises `CliError`."""
-    started = time.monotonic()
+    started = began()
     root = default_root()
     first = not (root / "etc" / "settings.json").exists()
     steps = Steps(sys.stderr if as_json else sys.stdout)
@@ -53,7 +53,7 @@ def up(as_json: bool) -> dict[str, Any]:
         "central": str(Path(sys.executable).with_name("central")),
         "proof": str(proof),
         "run": "first" if first else "later",
-        "seconds": round(time.monotonic() - started + bootstrap_seconds(), 1),
+        "seconds": round(time.time() - started, 1),
     }
     if not as_json:
         print_report(report, proof, root / "fleet")
@@ -185,10 +185,10 @@ def wanted_calls(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def bootstrap_seconds() -> float:
-    """What `make` spent before this program began, as it says in CENTRAL_STARTED (unix time)."""
+def began() -> float:
+    """Unix time at which `make` began, as it says in CENTRAL_STARTED, so that making .venv counts; else now."""
     text = os.environ.get("CENTRAL_STARTED", "")
-    return max(0.0, time.time() - float(text)) if text.isdigit() else 0.0
+    return float(text) if text.isdigit() else time.time()
 
 
 def print_report(report: dict[str, Any], proof: Proof, folder: Path) -> None:
