@@ -8,14 +8,14 @@ import asyncio
 import os
 from collections import OrderedDict, deque
 
-HOLD_S = 3.0
+HOLD_S = 1.0
 
 
 class Spawns:
     """`release = await spawns.enter(server)`; call `release()` when the start is over, however it ended."""
 
     def __init__(self, limit: int | None = None, hold_s: float = HOLD_S) -> None:
-        self._free = limit or max(2, os.cpu_count() or 2)
+        self._free = limit or max(4, 2 * (os.cpu_count() or 1))
         self._hold_s = hold_s
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 

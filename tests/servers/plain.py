@@ -117,7 +117,7 @@ if "garbage" in options:
         if not sys.stdin.readline():
             sys.exit(0)
 if "deaf" in options:  # answers the handshake, then reads no more
-    for _ in range(3):
+    for _ in range(2):
         serve(json.loads(sys.stdin.readline()))
     time.sleep(3600)
 time.sleep(late)
