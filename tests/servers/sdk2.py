@@ -34,4 +34,12 @@ async def wait() -> str:
     return ""
 
 
+@server.tool()
+async def grow(ctx: Context) -> str:
+    """Say that the tools have changed."""
+    await ctx.notify_tools_changed()
+    await ctx.session.send_tool_list_changed()
+    return "grown"
+
+
 server.run("stdio")
