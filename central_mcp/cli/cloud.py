@@ -52,7 +52,7 @@ class Cloud:
         except EngineUnreachable as exc:
             raise Unreachable(exc.message, exc.hint or "make up") from exc
         except EngineError as exc:
-            raise CliError(exc.message, exc.hint) from exc
+            raise CliError(exc.message, exc.hint, exc.code) from exc
 
     def project(self, named: str | None, folder: Path | None = None) -> str:
         """`named`, else the project of `folder`'s central.yml, else the cloud's only one. Raises `UsageError`."""

@@ -13,10 +13,12 @@ class CliError(Exception):
 
     code = FAILED
 
-    def __init__(self, message: str, next_step: str = "") -> None:
+    def __init__(self, message: str, next_step: str = "", reason: str = "") -> None:
+        """`reason`: the engine's own code, if it was the engine that refused."""
         super().__init__(message)
         self.message = message
         self.next_step = next_step
+        self.reason = reason
 
 
 class UsageError(CliError):

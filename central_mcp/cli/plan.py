@@ -25,6 +25,10 @@ def plan(folder: Path) -> dict[str, Any]:
         answer = Cloud().ask("plan", project=manifest.project, tree=str(folder), commit=head(folder))
     except Unreachable as exc:
         return {**result, "compared": False, "why": str(exc)}
+    except CliError as exc:
+        if exc.reason != "unknown":
+            raise
+        return {**result, "compared": False, "why": f"{exc} yet; {exc.next_step}"}
     return {**result, "compared": True, **answer}
 
 
@@ -41,5 +45,7 @@ def print_plan(result: dict[str, Any]) -> None:
         print(f"not compared with what serves: {result['why']}")
         print_table(("SERVER",), [[name] for name in result["servers"]])
         return
+    for problem in result["problems"]:
+        print(f"problem: {problem}")
     rows = [[change["server"], change["change"], change.get("why")] for change in result.get("changes", [])]
     print_table(("SERVER", "CHANGE", "WHY"), rows, empty="nothing to change")

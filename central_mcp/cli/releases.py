@@ -52,6 +52,8 @@ def plan(
         print_json(result)
     else:
         print_plan(result)
+    if result["problems"]:
+        raise typer.Exit(1)
 
 
 def deploy(
@@ -114,7 +116,7 @@ def releases(project: Project = None, as_json: Json = False) -> None:
             r.get("outcome"),
             r.get("who"),
             age(r["at"]) if r.get("at") else None,
-            r.get("subject"),
+            r.get("subject") or r.get("why"),
         ]
         for r in found
     ]

@@ -38,7 +38,7 @@ def up(as_json: bool) -> dict[str, Any]:
         cloud = Cloud()
         project = deploy_fleet(cloud, root / "fleet", steps)
         steps.start("wait until every server is healthy")
-        servers = wait_healthy(cloud)
+        servers = with_seconds(cloud, wait_healthy(cloud))
         steps.done(f"{len(servers)} of {len(servers)}")
         bridge = mcp_entry(cloud, project)
         steps.start("call a tool through the bridge")
@@ -153,13 +153,33 @@ def wait_healthy(cloud: Cloud) -> list[dict[str, Any]]:
     end = time.monotonic() + HEALTHY_S
     while True:
         servers = [dict(server) for server in cloud.ask("status")["servers"]]
-        waiting = [server for server in servers if server["state"] != "serving"]
+        waiting = [server for server in servers if server["state"] != "serving" or not server.get("listening", True)]
         if servers and not waiting:
             return servers
         if time.monotonic() > end:
             told = ", ".join(f"{server['name']} is {server['state']}" for server in waiting) or "there is none"
             raise CliError(f"servers: {told} after {HEALTHY_S:.0f} s", "central status; central logs SERVER")
         time.sleep(0.1)
+
+
+def with_seconds(cloud: Cloud, servers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each server with the seconds that its release took to build, start and pass the gate, as its rollout recorded."""
+    taken: dict[tuple[str, int], float] = {}
+    for project in {str(server["project"]) for server in servers}:
+        for release in cloud.ask("releases", project=project)["releases"]:
+            if release["release"] in {server["release"] for server in servers}:
+                for found in rolled_out(cloud, release.get("rollout")):
+                    taken.setdefault((found["name"], found["release"]), found["seconds"])
+    return [{**server, "seconds": taken.get((server["name"], server["release"]))} for server in servers]
+
+
+def rolled_out(cloud: Cloud, rollout: int | None) -> list[dict[str, Any]]:
+    """The servers in a rollout's `done` event; none if it has none. Does not wait for a long watch."""
+    messages = cloud.stream("follow", rollout=rollout, after=0) if rollout else iter(())
+    for message in messages:
+        if message.get("event", {}).get("type") == "done":
+            return list(message["event"]["servers"])
+    return []
 
 
 def mcp_entry(cloud: Cloud, project: str) -> dict[str, Any]:
