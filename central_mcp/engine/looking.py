@@ -93,7 +93,7 @@ async def _counters(context: Context) -> dict[str, dict[str, Any]]:
 
 def _programs(context: Context) -> list[dict[str, Any]]:
     supervisor = Supervisor(context.home.supervisor_socket, timeout_s=5)
-    found = []
+    found: list[dict[str, Any]] = []
     for name in CORE:
         try:
             processes = supervisor.processes(name)

@@ -92,7 +92,7 @@ def environment(home: Home) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "HOME": str(home.root),
         "CENTRAL_HOME": str(home.root),
-        "ANSIBLE_CONFIG": os.devnull,
+        "ANSIBLE_CONFIG": str(top / "ansible.cfg"),
         "ANSIBLE_HOME": str(temporary / "ansible"),
         "ANSIBLE_LOCAL_TEMP": str(temporary / "ansible" / "tmp"),
         "ANSIBLE_REMOTE_TEMP": str(temporary / "ansible" / "tmp"),

@@ -51,6 +51,14 @@ class Serving:
 
     def _switch_one(self, change: Change) -> None:
         state = self._context.state
+        if change.change != "removed":
+            state.do(
+                "add_release_server",
+                project=self._rollout.project,
+                number=self._rollout.release,
+                server=change.server,
+                release=change.release,
+            )
         if change.change == "unchanged":
             return
         for row in state.server_releases():
