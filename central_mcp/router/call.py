@@ -9,7 +9,8 @@ from central_mcp.protocol.frames import Head
 if TYPE_CHECKING:
     from .back import Back
     from .front import Front
-    from .pool import Lane, Pool
+    from .lane import Lane
+    from .pool import Pool
 
 HARD = 30
 """A call that keeps showing signs of life may last so many times its `limits.call`."""

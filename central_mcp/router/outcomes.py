@@ -69,16 +69,15 @@ class Outcomes:
         return round(ordered[math.ceil(0.95 * len(ordered)) - 1] * 1000, 3)
 
     def report(self) -> dict[str, Any]:
-        """Ages in seconds: `last_ok` since the last good answer, `last_error` with its text; None: none yet."""
+        """`last_ok` and `last_error_age` are ages in seconds, None when there was none; `last_error` is its text."""
         now = _monotonic()
-        error = None
-        if self.last_error is not None:
-            error = {"age_s": round(now - self.last_error[0], 3), "text": self.last_error[1]}
+        at, error = self.last_error or (0.0, "")
         return {
             "calls": self.calls,
             "errors": self.errors,
             "tool_errors": self.tool_errors,
             "last_ok": round(now - self.last_ok, 3) if self.last_ok else None,
             "last_error": error,
+            "last_error_age": round(now - at, 3) if error else None,
             "p95_ms": self.p95_ms(),
         }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from central_mcp.registry import Era, Release
 from . import exits
 from .back import Back, accept
 from .call import SAFE, Call
+from .lane import Lane
 from .opening import OpenFailed, Opening
 from .outcomes import Outcomes
 from .restarts import STABLE_S, Restarts
@@ -43,27 +43,6 @@ class Switchboard(Protocol):
 
     def again(self, call: Call) -> None: ...
     def lists_changed(self, server: str, method: str) -> None: ...
-
-
-class Lane:
-    """The processes of one key, and who waits for one."""
-
-    __slots__ = ("backs", "era", "key", "opening", "principal", "session", "waiting")
-
-    def __init__(self, key: tuple[str, str, str]) -> None:
-        self.key = key
-        self.principal, self.session, self.era = key
-        self.backs: list[Back] = []
-        self.waiting: deque[Call] = deque()
-        self.opening = 0
-
-    def best(self) -> Back | None:
-        """The least busy process that takes calls."""
-        found = None
-        for back in self.backs:
-            if back.usable and (found is None or len(back.calls) < len(found.calls)):
-                found = back
-        return found
 
 
 class Pool:
@@ -100,7 +79,7 @@ class Pool:
     @property
     def open(self) -> int:
         """Calls under way or waiting."""
-        return sum(len(lane.waiting) + sum(len(back.calls) for back in lane.backs) for lane in self.lanes.values())
+        return sum(lane.open for lane in self.lanes.values())
 
     def update(self, release: Release, *, draining: bool) -> None:
         """A new snapshot says so of this release."""
@@ -218,10 +197,16 @@ class Pool:
                 if back.leaving and not back.calls:
                     back.close(back.leaving)
 
-    def end(self, principal: str, session: str) -> None:
-        """A client session is over: its own processes end, now or after their last call."""
+    def end(self, principal: str, session: str, *, all_sessions: bool = False) -> None:
+        """A client session is over: its own processes end, now or after their last call.
+
+        `all_sessions`: the principal itself has finished (the engine after the gate), so its processes end as well.
+        """
+        if self.release.sessions == "shared":
+            return
         for lane in self.lanes.values():
-            if self.release.sessions == "per-client" and (lane.principal, lane.session) == (principal, session):
+            mine = self.release.sessions == "per-client" and lane.session == session
+            if lane.principal == principal and (mine or all_sessions):
                 for back in lane.backs:
                     back.leaving = back.leaving or "its client has gone"
         self.settle()
@@ -239,8 +224,7 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         for lane in self.lanes.values():
-            waiting, lane.waiting = lane.waiting, deque()
-            for call in waiting:
+            for call in lane.take_waiting():
                 self.fail(call, Unavailable(f"server {self.server}: {why}; the call was not sent, try again"))
             for back in list(lane.backs):
                 calls, back.calls = back.calls, {}
@@ -256,7 +240,8 @@ class Pool:
         if sessions == "shared":
             key = ("", "", "")
         else:
-            era = head.era if len(self.eras) > 1 else ""  # mirror the front's era when the release has both
+            # mirror the front's era when the release has both
+            era = (head.era or "modern") if len(self.eras) > 1 else ""
             key = (head.principal, head.session if sessions == "per-client" else "", era)
         lane = self.lanes.get(key)
         if lane is None:
@@ -275,20 +260,15 @@ class Pool:
         return "modern" if "modern" in self.eras else self.eras[0]
 
     def _check_may_start(self) -> None:
-        wait_s = self.restarts.wait_s(_monotonic())
-        if wait_s > 0:
-            raise self._unavailable(wait_s)
+        if self.restarts.wait_s(_monotonic()) > 0:
+            raise self._down()
 
-    def _unavailable(self, wait_s: float) -> Unavailable:
-        cause = self.restarts.cause
-        if self.restarts.barred:
-            again = "restart: never, so it stays down until the next deploy"
-        else:
-            again = f"next try in {max(wait_s, 0.1):.1f} s"
-        data = {"server": self.server, "release": self.number, "stderr": self.restarts.stderr}
-        if not self.restarts.barred:
-            data["retry_s"] = round(wait_s, 1)
-        return Unavailable(f"server {self.server} (release {self.number}) {cause}; {again}", data)
+    def _down(self) -> Unavailable:
+        text, data = self.restarts.story(_monotonic())
+        return Unavailable(
+            f"server {self.server} (release {self.number}) {text}",
+            {"server": self.server, "release": self.number, **data},
+        )
 
     def _make_room(self) -> None:
         """Raises `Limited` when every process that may exist is busy."""
@@ -349,7 +329,7 @@ class Pool:
             if back is None:
                 break
             accept(back, lane.waiting.popleft())
-        for call in _take(lane.waiting):
+        for call in lane.take_waiting():
             self._again(call)
         best = lane.best()
         if best is not None and len(best.calls) > SCALE_AT:
@@ -361,11 +341,11 @@ class Pool:
         if lane.best() is not None:
             self._serve_waiting(lane)
             return
-        for call in _take(lane.waiting):
+        for call in lane.take_waiting():
             if self.draining and not call.again:
                 self._again(call)
             else:
-                self.fail(call, self._unavailable(self.restarts.wait_s(_monotonic())))
+                self.fail(call, self._down())
 
     def _again(self, call: Call) -> None:
         """Find another process for a call that can still be sent anew."""
@@ -424,11 +404,5 @@ class Pool:
         except Exception:
             log.exception("router.task_failed", server=self.name)
             for lane in self.lanes.values():
-                for call in _take(lane.waiting):
+                for call in lane.take_waiting():
                     self.fail(call, InternalError(f"server {self.server}: the router failed; see its log"))
-
-
-def _take(waiting: deque[Call]) -> list[Call]:
-    taken = list(waiting)
-    waiting.clear()
-    return taken

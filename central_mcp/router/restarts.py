@@ -1,6 +1,6 @@
 """When a release of a server may be started again. Pure: the clock is an argument. Used by `pool`."""
 
-from typing import Literal
+from typing import Any, Literal
 
 DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 STABLE_S = 10.0
@@ -51,3 +51,10 @@ class Restarts:
         if self.barred:
             return float("inf")
         return max(0.0, self.retry_at - now)
+
+    def story(self, now: float) -> tuple[str, dict[str, Any]]:
+        """Why it is down and when it is tried again, in words and as data."""
+        if self.barred:
+            return f"{self.cause}; restart: never, so it stays down until the next deploy", {"stderr": self.stderr}
+        wait_s = round(max(self.wait_s(now), 0.1), 1)
+        return f"{self.cause}; next try in {wait_s} s", {"stderr": self.stderr, "retry_s": wait_s}

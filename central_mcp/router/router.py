@@ -144,9 +144,9 @@ class Router:
         if call.pool is not None:
             call.pool.cancel(call, reason)
 
-    def ended(self, principal: str, session: str) -> None:
+    def ended(self, front: Front, principal: str, session: str) -> None:
         for pool in self.pools.values():
-            pool.end(principal, session)
+            pool.end(principal, session, all_sessions=front.who == "engine")
 
     def control(self, front: Front, head: Head, body: bytes) -> None:
         task = asyncio.get_running_loop().create_task(self._control(front, head, body))

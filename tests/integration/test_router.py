@@ -330,7 +330,11 @@ def test_a_probe_finds_both_eras_and_names_each_way_to_fail() -> None:
                 await engine.control("dance")
             with pytest.raises(InvalidParams, match="release"):
                 await engine.control("probe", {"server": "both"})
-            for server in ("silent", "garbage", "crash"):
+            head = {"release": 1, "era": "modern"}
+            (probed,) = cloud.processes("both")
+            assert await call(engine, "both", "pid", head) == str(probed)  # the gate's calls find the probed process
+            engine.end("", "gate")
+            for server in ("silent", "garbage", "crash", "both"):
                 await until(lambda server=server: not cloud.processes(server), f"nothing left of {server}")  # type: ignore[misc]
 
     story(cloud, told)

@@ -134,5 +134,5 @@ def test_outcomes_tell_the_servers_faults_from_the_callers(
     outcomes.count(call(), kind, body)
     report = outcomes.report()
     assert (report["calls"], report["errors"], report["tool_errors"]) == (1, errors, tool_errors)
-    assert (report["last_error"] is None) == (errors == 0)
+    assert (report["last_error"] == "") == (errors == 0)
     assert report["p95_ms"] is not None
