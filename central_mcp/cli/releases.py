@@ -72,9 +72,10 @@ def rollback(
     project: Project = None,
     as_json: Json = False,
 ) -> None:
-    """Serve an older release again; the newer one is kept."""
+    """Serve an older release again, under a new number; the newer one is kept. Watched on afterwards."""
     cloud = Cloud()
-    roll(cloud, as_json, "rollback", project=cloud.project(project), release=release_number(release))
+    release_to = release_number(release)
+    roll(cloud, as_json, "rollback", project=cloud.project(project), release=release_to, options=["detach"])
 
 
 def roll(cloud: Cloud, as_json: bool, do: str, **arguments: Any) -> None:
@@ -113,7 +114,7 @@ def releases(project: Project = None, as_json: Json = False) -> None:
         [
             ("*" if r.get("serving") else " ") + f"v{r['release']}",
             str(r.get("commit") or "")[:7],
-            r.get("outcome"),
+            "serving" if r.get("serving") else r.get("outcome"),
             r.get("who"),
             age(r["at"]) if r.get("at") else None,
             r.get("subject") or r.get("why"),

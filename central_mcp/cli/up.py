@@ -169,7 +169,8 @@ def with_seconds(cloud: Cloud, servers: list[dict[str, Any]]) -> list[dict[str, 
         for release in cloud.ask("releases", project=project)["releases"]:
             if release["release"] in {server["release"] for server in servers}:
                 for found in rolled_out(cloud, release.get("rollout")):
-                    taken.setdefault((found["name"], found["release"]), found["seconds"])
+                    if found["change"] != "unchanged":
+                        taken[found["name"], found["release"]] = found["seconds"]
     return [{**server, "seconds": taken.get((server["name"], server["release"]))} for server in servers]
 
 
