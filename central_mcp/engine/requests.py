@@ -92,7 +92,12 @@ class Requests:
         if release is None:
             raise PlanError(f"project {project.name} has no release v{number}", hint="central releases")
         running = self._rollouts.begin(
-            project.name, release.commit_id, who=_who(request), source="rollback", back_to=number
+            project.name,
+            release.commit_id,
+            who=_who(request),
+            source="rollback",
+            options=_options(request),
+            back_to=number,
         )
         async for message in _told(running):
             yield message
