@@ -93,7 +93,7 @@ def provision(root: Path, steps: Steps) -> str:
             file.write(line)
             tail.append(line.rstrip())
             if line.startswith("TASK [") and "Validating arguments" not in line:
-                steps.detail(line.partition("[")[2].partition("]")[0])
+                steps.detail(line.partition("[")[2].partition(" : ")[0])
             changed += line.startswith("changed:")
             if line.startswith("fatal:"):
                 wrong.append(failure(line))
