@@ -23,6 +23,8 @@ from .call import Call
 WRITE_HIGH = 1 << 20
 """Bytes that a server may leave unread before new calls to it are refused."""
 NOISE_LOGGED = 5
+GOODBYE_S = 10.0
+"""A server has this long to end by itself when its input ends; the runner's grace time is shorter."""
 LIST_CHANGED = frozenset(
     (
         "notifications/tools/list_changed",
@@ -69,6 +71,7 @@ class Back(asyncio.Protocol):
         self.leaving = ""
         """Why it takes no new calls any more; empty: it does."""
         self.closed = False
+        self._ending = False
         self.exits_before = 0
         self._asked: dict[int, asyncio.Future[Message]] = {}
         self._listening = 0
@@ -135,11 +138,18 @@ class Back(asyncio.Protocol):
             self._write(wire.cancelled(call.back_id, reason))
 
     def close(self, why: str) -> None:
-        """No new calls; the connection ends once what is written has left. Open calls stay the owner's to answer."""
+        """No new calls, and the server's input ends; its own end then ends the connection.
+
+        Half a close, since a server that may still say goodbye (the result of a listen, say) ends in peace instead of
+        with a broken pipe. Open calls stay the owner's to answer.
+        """
         self.leaving = self.leaving or why
+        if self._ending or self._transport is None or self._transport.is_closing():
+            return
+        self._ending = True
         self._flush()
-        if self._transport is not None:
-            self._transport.close()
+        self._transport.write_eof()
+        self._loop.call_later(GOODBYE_S, self._transport.close)
 
     def abort(self) -> None:
         self.leaving = self.leaving or "aborted"
