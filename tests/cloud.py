@@ -5,12 +5,14 @@ hooks; servers are small files run by the VM's own interpreter, so that nothing 
 """
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,6 +212,31 @@ class Cloud:
 
     def key(self, project: str) -> str:
         return str(self.ask("key.create", project=project, name="test")["key"])
+
+    def call(self, server: str, tool: str, key: str, **arguments: Any) -> dict[str, Any]:
+        """One tools/call over `/s/<server>/mcp`: the `result`, or `{"error": ...}`. Opens a session of its own."""
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        session, _ = self._post(server, key, "", {"id": 1, "method": "initialize", "params": hello})
+        self._post(server, key, session, {"method": "notifications/initialized"})
+        params = {"name": tool, "arguments": arguments}
+        _, answer = self._post(server, key, session, {"id": 2, "method": "tools/call", "params": params})
+        return dict(answer["result"]) if "result" in answer else {"error": answer["error"]}
+
+    def _post(self, server: str, key: str, session: str, message: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        headers = {
+            "Authorization": f"Bearer {key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+            **({"Mcp-Session-Id": session} if session else {}),
+        }
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        request = urllib.request.Request(f"{self.url}/s/{server}/mcp", body, headers)
+        with urllib.request.urlopen(request, timeout=30 * SECOND) as answer:
+            text = answer.read().decode()
+            session = answer.headers.get("Mcp-Session-Id") or session
+        data = [line[5:] for line in text.splitlines() if line.startswith("data:")]
+        found = json.loads(data[-1] if data else text or "{}")
+        return session, found
 
     def status(self) -> dict[str, Any]:
         return self.ask("status")

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from ..rollout.errors import Busy
 from .state import now
 
+TELL_S = 1.0
+"""Nobody needs to hear of a shorter wait: a playbook that has answered already is just ending."""
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -37,8 +40,8 @@ class ProjectLocks:
     ) -> AsyncIterator[None]:
         """The lock, in order of arrival. `waiting` is told whom we wait for. Raises `Busy` after `wait_s` seconds."""
         lock = self._locks.setdefault(project, asyncio.Lock())
-        if (holder := self._holders.get(project)) is not None:
-            waiting(holder)
+        loop = asyncio.get_running_loop()
+        telling = loop.call_later(TELL_S, self._tell, project, waiting)
         try:
             async with asyncio.timeout(wait_s):
                 await lock.acquire()
@@ -47,9 +50,15 @@ class ProjectLocks:
                 f"the lock of project {project} is taken: {self._holders.get(project)}; waited {wait_s:.0f} s",
                 hint="push again when it is done; `central status` tells",
             ) from None
+        finally:
+            telling.cancel()
         self._holders[project] = Holder(rollout, who, commit, now())
         try:
             yield
         finally:
             del self._holders[project]
             lock.release()
+
+    def _tell(self, project: str, waiting: Callable[[Holder], None]) -> None:
+        if (holder := self._holders.get(project)) is not None:
+            waiting(holder)

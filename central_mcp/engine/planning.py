@@ -10,7 +10,7 @@ import git
 from ..home import MAX_SOCKET_PATH, Home
 from ..manifest import CATEGORIES, Catalogue, ManifestError, ResolvedServer, load, resolve
 from ..rollout import plan as rules
-from ..rollout.errors import PlanError, RolloutError
+from ..rollout.errors import PlanError
 from ..rollout.source import content_hash
 from .repository import MANIFEST, Repository
 from .state import ServerRelease, State
@@ -41,29 +41,18 @@ def declared(home: Home, repository: Repository, commit: str) -> Declared:
             f"central.yml says project: {manifest.project}, and this is the repository of {repository.project}",
             hint=f"write project: {repository.project}, or push to {manifest.project}'s repository",
         )
-    try:
-        wanted = {name: _wanted(server, repository.repo, commit) for name, server in servers.items()}
-    except RolloutError:
-        raise
-    except ManifestError as exc:
-        raise PlanError(str(exc)) from exc
+    wanted = {name: _wanted(server, repository.repo, commit) for name, server in servers.items()}
     _check_paths(home)
     return Declared(text.decode(), servers, wanted, {})
 
 
 def _wanted(server: ResolvedServer, repo: git.Repo, commit: str) -> rules.Wanted:
+    digest = content_hash(server, repo, commit)
     reasons = {"manifest": hashlib.sha256(server.model_dump_json().encode()).hexdigest()[:16]}
     if server.source:
         tree = repo.commit(commit).tree
-        try:
-            reasons["source"] = (tree if server.source == "." else tree / server.source).hexsha
-        except KeyError as exc:
-            raise PlanError(
-                f"its source {server.source} is not in the commit",
-                server=server.name,
-                hint="commit that folder, or mend `source:`",
-            ) from exc
-    return rules.Wanted(server.name, server.category, content_hash(server, repo, commit), reasons)
+        reasons["source"] = (tree if server.source == "." else tree / server.source).hexsha
+    return rules.Wanted(server.name, server.category, digest, reasons)
 
 
 def _check_paths(home: Home) -> None:

@@ -90,7 +90,8 @@ class Programs:
         """The last lines that the server wrote: of its last process, else of its log behind `offset`."""
         last = self.status(row).get("last") or {}
         lines = [str(line) for line in last.get("stderr") or []]
-        return (lines or _lines_behind(self.log_path(row), offset))[-LOG_LINES:]
+        kept = (line.split(" ", 2)[-1] for line in _lines_behind(self.log_path(row), offset))  # time, pid, text
+        return (lines or list(kept))[-LOG_LINES:]
 
     def log_path(self, row: ServerRelease) -> Path:
         return self._home.log / "servers" / f"{row.server}.log"

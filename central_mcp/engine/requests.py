@@ -14,6 +14,7 @@ from typing import Any
 import git
 
 from ..manifest import ManifestError, check_project_name
+from ..registry.watch import INTERVAL_S
 from ..rollout.errors import PlanError
 from . import planning
 from .context import Context
@@ -26,6 +27,8 @@ from .state import Project, now
 
 OPTIONS = ("detach", "check")
 """Push options: `detach` answers right after the switch, `check` only plans and refuses."""
+SEEN_S = 2.5 * INTERVAL_S
+"""By then the coordinators have seen a new snapshot: a key works when it is printed."""
 SOURCES = ("push", "cli", "playbook")
 Message = dict[str, Any]
 
@@ -224,6 +227,7 @@ class Requests:
                 state.do("add_key", id=identity, sha256=sha, project=project.name, name=name, created=now())
             )
         )
+        await asyncio.sleep(SEEN_S)
         return {"id": identity, "key": key, "project": project.name}
 
     async def _list_keys(self, request: Message) -> Message:

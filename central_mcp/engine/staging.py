@@ -32,6 +32,8 @@ GRACE_S = 5.0
 MORE_CONNECTIONS = 10
 """A runner takes this many connections above `limits.sessions`: for the gate and for processes that are just ending."""
 BATCH = 50
+WORDS_S = 2.0
+"""More than the gate's limit: the router knows better what was missing, and is given time to say it."""
 Emit = Callable[[dict[str, Any]], None]
 T = TypeVar("T")
 R = TypeVar("R")
@@ -184,7 +186,7 @@ class Staging:
         start = time.monotonic()
         limit = self._context.home.settings.gate
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit + WORDS_S):
                 probe, tools = await self._ask(row, limit)
         except TimeoutError as exc:
             raise self._refusal(row, f"not ready within {limit:g} s") from exc
@@ -221,7 +223,8 @@ class Staging:
 
     def _refusal(self, row: ServerRelease, cause: str) -> GateError:
         lines = self._context.programs.log_tail(row, self._offsets[row.server])
-        return GateError(cause, server=row.server, log_tail=lines)
+        hint = f"mend it and push again; `central logs {row.server}` has more"
+        return GateError(cause, server=row.server, log_tail=lines, hint=hint)
 
     def _passed(self, row: ServerRelease, probe: Probe, tools: list[Any]) -> ServerRelease:
         sha = registry.write_tools(self._context.home.registry, tools)
@@ -250,8 +253,9 @@ class Staging:
     def _tell(self, server: str, stage: str, seconds: float, detail: str = "") -> None:
         self._done += 1
         self.seconds[server] = self.seconds.get(server, 0.0) + seconds
-        self._emit({"type": "server", "server": server, "stage": stage, "seconds": round(seconds, 2), "detail": detail})
         self._emit({"type": "progress", "done": self._done, "total": self._total})
+        told = {"type": "server", "server": server, "stage": stage, "seconds": round(seconds, 2), "detail": detail}
+        self._emit(told)
 
 
 def _route(server: ResolvedServer, port: int) -> dict[str, Any]:

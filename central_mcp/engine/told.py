@@ -47,7 +47,7 @@ class Teller:
 
     def _tell_server(self, event: dict[str, Any]) -> None:
         done, total = self._progress
-        filled = round(BAR * min(1.0, (done + 1) / total))
+        filled = round(BAR * min(1.0, done / total))
         bar = "#" * filled + "." * (BAR - filled)
         what = WORDS.get(event["stage"], event["stage"])
         detail = f"  {event['detail']}" if event.get("detail") else ""
@@ -76,7 +76,7 @@ class Teller:
 def _server_line(server: dict[str, Any]) -> str:
     if server["change"] == "removed":
         return f"  {server['name']:<20} removed"
-    tools = "" if server["tools"] is None else f"{server['tools']} tools"
+    tools = "" if server["tools"] is None else f"{server['tools']} tool{'' if server['tools'] == 1 else 's'}"
     seconds = f"{server['seconds']:.1f} s" if server["change"] in ("new", "changed") else "unchanged"
     place = f"{server['category']:<16} :{server['port']}"
     return f"  {server['name']:<20} {place}  v{server['release']:<4} {tools:<9} {seconds}"

@@ -11,6 +11,10 @@ MIN_ERRORS = 3
 """Failed calls below this are chance: one client's typo must not undo a release."""
 MIN_CALLS = 20
 """A p95 of fewer calls says nothing."""
+MIN_TOOL_ERRORS = 5
+TOOL_ERRORS_MORE = 0.5
+"""A tool's own `isError` is often the caller's doing, so only a landslide speaks against a release: half of all calls
+more than before. (SDKs turn every exception of a tool into one.)"""
 SLOW_MS = 50.0
 """A p95 below this is fast, whatever it was before: twice 2 ms is noise."""
 
@@ -29,6 +33,7 @@ class Reading:
 
     calls: int = 0
     errors: int = 0
+    tool_errors: int = 0
     p95_ms: float = 0.0
     last_error: str = ""
 
@@ -38,6 +43,7 @@ class Reading:
         return cls(
             int(status.get("calls") or 0),
             int(status.get("errors") or 0),
+            int(status.get("tool_errors") or 0),
             float(status.get("p95_ms") or 0.0),
             str(status.get("last_error") or ""),
         )
@@ -46,12 +52,22 @@ class Reading:
     def error_share(self) -> float:
         return self.errors / self.calls if self.calls else 0.0
 
+    @property
+    def tool_error_share(self) -> float:
+        return self.tool_errors / self.calls if self.calls else 0.0
+
 
 def since(start: Reading, now: Reading) -> Reading:
     """What happened between two readings. A router that restarted counts from zero: then all of `now`."""
     if now.calls < start.calls or now.errors < start.errors:
         return now
-    return Reading(now.calls - start.calls, now.errors - start.errors, now.p95_ms, now.last_error)
+    return Reading(
+        now.calls - start.calls,
+        now.errors - start.errors,
+        max(0, now.tool_errors - start.tool_errors),
+        now.p95_ms,
+        now.last_error,
+    )
 
 
 def verdict(before: Reading, now: Reading, limits: Thresholds) -> str:
@@ -61,6 +77,11 @@ def verdict(before: Reading, now: Reading, limits: Thresholds) -> str:
         return (
             f"{now.errors} of {now.calls} calls failed since the switch "
             f"({now.error_share:.0%}; before {before.error_share:.0%}){last}"
+        )
+    if now.tool_errors >= MIN_TOOL_ERRORS and now.tool_error_share > before.tool_error_share + TOOL_ERRORS_MORE:
+        return (
+            f"tools answered {now.tool_errors} of {now.calls} calls with an error since the switch "
+            f"({now.tool_error_share:.0%}; before {before.tool_error_share:.0%})"
         )
     comparable = now.calls >= MIN_CALLS and before.calls >= MIN_CALLS and before.p95_ms > 0
     if comparable and now.p95_ms > max(SLOW_MS, before.p95_ms * limits.p95):
