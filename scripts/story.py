@@ -68,7 +68,7 @@ class Story:
         first = self.content()
         self.good_push()
         self.broken_push()
-        self.run(str(self.central), "rollback", says="rolled back")
+        self.run(str(self.central), "rollback", says="serves commit")
         check("rollback serves the first content again", self.content() == first)
         self.run(str(self.central), "releases")
         self.run(str(self.central), "status")

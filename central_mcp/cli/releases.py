@@ -82,14 +82,12 @@ def roll(cloud: Cloud, as_json: bool, do: str, **arguments: Any) -> None:
     """One rollout on request of this user, followed to its end."""
     import sys
 
-    from .events import follow, print_result
+    from .events import follow
 
     steps = Steps(sys.stderr if as_json else sys.stdout)
     done = follow(cloud.stream(do, who=getpass.getuser(), source="cli", **arguments), steps)
     if as_json:
         print_json(done)
-    else:
-        print_result(done)
 
 
 def release_number(text: str | None) -> int | None:

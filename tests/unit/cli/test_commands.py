@@ -159,12 +159,15 @@ def test_without_a_project_the_only_one_is_meant_and_of_two_none(central: Centra
 
 def test_deploy_tells_each_server_and_ends_with_the_table(central: Central, engine: Engine) -> None:
     server = {"name": "git", "category": "version-control", "port": 3300, "release": 4, "tools": 12, "seconds": 1.2}
+    done = {"outcome": "deployed", "release": 4, "seconds": 3.0, "commit": "abcdef123456", "servers": [server]}
+    server["change"] = "changed"
     fake = engine(
         {
             "deploy": [
                 {"event": {"type": "server", "server": "git", "stage": "gate", "seconds": 1.0, "detail": "12 tools"}},
                 {"event": {"type": "live", "seconds": 2.5}},
-                {"done": {"outcome": "deployed", "release": 4, "seconds": 3.0, "servers": [server]}},
+                {"event": {"type": "done", **done}},
+                {"done": done},
             ]
         }
     )
@@ -172,8 +175,9 @@ def test_deploy_tells_each_server_and_ends_with_the_table(central: Central, engi
     assert code == 0
     assert fake.asked[0]["commit"] == "abc"
     assert fake.asked[0]["options"] == ["detach"]
-    assert "git: gate 12 tools (1.0 s)" in out
-    assert "v4: deployed (3.0 s)" in out
+    assert "git passed the gate  1.0 s  12 tools" in out
+    assert "version-control  :3300  v4" in out
+    assert out.endswith("v4 serves commit abcdef1 (3.0 s)\n")
 
 
 def test_a_failed_deploy_is_exit_1_with_server_stage_cause_and_log(central: Central, engine: Engine) -> None:
