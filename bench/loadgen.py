@@ -28,8 +28,8 @@ HANDSHAKES_AT_ONCE = 100
 
 class Answer(msgspec.Struct):
     id: int
-    result: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
 
 
 _decode = msgspec.json.Decoder(Answer).decode
@@ -171,9 +171,9 @@ class Client(asyncio.Protocol):
         due = self.open.pop(answer.id, None)
         if due is None:
             self.tally.fail("an answer nobody waits for")
-        elif answer.error is not None:
+        elif bytes(answer.error):
             self.tally.fail(bytes(answer.error)[:120].decode(errors="replace"))
-        elif answer.result is None or b"%08d" % answer.id not in bytes(answer.result):
+        elif b"%08d" % answer.id not in bytes(answer.result):
             self.tally.fail("the answer is not the echo of its request")
         else:
             self.tally.took(now - due)
