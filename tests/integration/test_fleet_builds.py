@@ -2,10 +2,9 @@
 
 import asyncio
 import shutil
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from central_mcp.manifest import Catalogue, ResolvedServer, load, resolve
 from central_mcp.rollout.environment import Built, build
+from tests import site
 from tests.integration.builds import make_home
 from tests.waiting import SECOND
 
@@ -41,25 +41,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[str]:
-    """A site on loopback with one page and no robots.txt."""
-
-    class Site(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = self.path == "/page"
-            self.send_response(200 if found else 404)
-            self.send_header("content-type", "text/html")
-            self.end_headers()
-            self.wfile.write(b"<html><body><h1>hello from the page</h1></body></html>" if found else b"")
-
-        def log_message(self, *_args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as site:
-        thread = threading.Thread(target=site.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{site.server_port}/page"
-        site.shutdown()
-        thread.join()
+    with site.page() as address:
+        yield address
 
 
 def connect(built: Built, mode: str = "auto") -> Client:
@@ -70,15 +53,15 @@ def connect(built: Built, mode: str = "auto") -> Client:
     return Client(stdio_client(parameters), mode=mode)
 
 
-def ask(built: Built, tool: str, arguments: dict[str, Any], mode: str = "auto") -> tuple[str, int, str]:
+def ask(built: Built, tool: str, arguments: dict[str, Any], *, refused: bool = False) -> tuple[str, int, str]:
     """Revision that was negotiated, number of tools, text of the first answer."""
 
     async def run() -> tuple[str, int, str]:
-        async with connect(built, mode) as client, asyncio.timeout(120 * SECOND):
+        async with connect(built) as client, asyncio.timeout(120 * SECOND):
             tools = (await client.list_tools()).tools
             result = await client.call_tool(tool, arguments)
             text = getattr(result.content[0], "text", "")
-            assert not result.is_error, text
+            assert result.is_error is refused, text
             return str(client.protocol_version), len(tools), text
 
     return asyncio.run(run())
@@ -106,9 +89,15 @@ def test_git(fleet: dict[str, Built]) -> None:
 def test_fetch_without_node_on_its_path(fleet: dict[str, Built], web: str) -> None:
     built = fleet["fetch"]
     assert shutil.which("node", path=built.env["PATH"]) is None
-    version, tools, text = ask(built, "fetch", {"url": web})
+    trusting = replace(built, argv=(*built.argv, "--allow-private-ips"))
+    version, tools, text = ask(trusting, "fetch", {"url": web})
     assert (version, tools) == (MODERN, 1)
-    assert "hello from the page" in text
+    assert site.WORDS in text
+
+
+def test_fetch_as_it_ships_refuses_an_inner_address(fleet: dict[str, Built], web: str) -> None:
+    *_, text = ask(fleet["fetch"], "fetch", {"url": web}, refused=True)
+    assert "127.0.0.1, which is not a public address" in text
 
 
 @pytest.mark.parametrize(("mode", "version"), [("auto", MODERN), ("legacy", "2025-11-25")])
