@@ -40,7 +40,8 @@ def head(folder: Path) -> str | None:
 
 
 def print_plan(result: dict[str, Any]) -> None:
-    print(f"{result['project']}: central.yml is sound, {len(result['servers'])} servers")
+    count = len(result["servers"])
+    print(f"{result['project']}: central.yml is sound, {count} server{'' if count == 1 else 's'}")
     if not result["compared"]:
         print(f"not compared with what serves: {result['why']}")
         print_table(("SERVER",), [[name] for name in result["servers"]])
