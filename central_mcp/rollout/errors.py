@@ -1,14 +1,14 @@
 """Why a rollout did not happen: one tree, told the same way to git, to the CLI and to Ansible.
 
-    RolloutError(code, stage, server, cause, log_tail, hint)
-    +-- PlanError    the manifest, the names or the ports do not allow it      (nothing was started)
-    +-- BuildError   an environment could not be locked or installed          (raised by `rollout.environment`)
-    +-- StartError   the program of a new release did not come up
-    +-- GateError    it came up but must not serve
-    +-- SwitchError  the commit point could not be reached; the old releases serve
-    +-- WatchError   it served and failed more than before; the old releases serve again
-    +-- Busy         another rollout of the project holds the lock
-    +-- Stopped      the rollout was ended from outside (engine restart, playbook gone)
+RolloutError(code, stage, server, cause, log_tail, hint)
++-- PlanError    the manifest, the names or the ports do not allow it      (nothing was started)
++-- BuildError   an environment could not be locked or installed          (raised by `rollout.environment`)
++-- StartError   the program of a new release did not come up
++-- GateError    it came up but must not serve
++-- SwitchError  the commit point could not be reached; the old releases serve
++-- WatchError   it served and failed more than before; the old releases serve again
++-- Busy         another rollout of the project holds the lock
++-- Stopped      the rollout was ended from outside (engine restart, playbook gone)
 """
 
 from collections.abc import Sequence
