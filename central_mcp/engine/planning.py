@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +93,8 @@ def _whole(row: ServerRelease) -> bool:
     return Path(row.program["cwd"]).is_dir() and (not env or (Path(env) / ".complete").exists())
 
 
-def make(state: State, project: str, what: Declared) -> rules.Plan:
-    """The plan for what is declared, against what serves now."""
+def make(state: State, project: str, what: Declared, reserved: Sequence[rules.Registered] = ()) -> rules.Plan:
+    """The plan for what is declared, against what serves now and what other rollouts under way have `reserved`."""
     now = state.project(project)
     assert now is not None
     serving = [
@@ -102,6 +103,9 @@ def make(state: State, project: str, what: Declared) -> rules.Plan:
         if row.project == project and row.state == "serving"
     ]
     registered = {s.name: rules.Registered(s.name, s.project, s.category, s.port) for s in state.servers().values()}
+    for other in reserved:
+        if not (known := registered.get(other.name)) or not known.owner:
+            registered[other.name] = other
     return rules.make(
         project,
         what.wanted.values(),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from ..home import Home
 from ..rollout.environment import remove_unused
 from ..rollout.errors import RolloutError
 from .back import BackError
@@ -32,6 +33,7 @@ class Retiring:
         self._open = open_rollouts
         self._staging = staging
         self._going: set[str] = set()
+        self._tidying = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self) -> None:
@@ -57,7 +59,7 @@ class Retiring:
             log.error("retire.failed", servers=sorted(names), reason=str(exc))
         finally:
             self._going -= names
-        self.tidy()
+        await self.tidy()
 
     async def _drain(self, row: ServerRelease) -> None:
         try:
@@ -86,18 +88,30 @@ class Retiring:
 
     # tidy
 
-    def tidy(self) -> None:
+    async def tidied(self) -> None:
+        """Wait until nothing is being tidied away: a rollout could want the very environment that goes."""
+        async with self._tidying:
+            pass
+
+    async def tidy(self) -> None:
         """Drop records, folders and environments that nothing refers to. Best effort: the next run tries again."""
-        try:
-            with self._context.state.transaction():
-                for project in self._context.state.projects():
-                    self._forget(project.name)
-                for row in self._context.state.forgotten():
-                    self._context.state.do("drop_server_release", server=row.server, release=row.release)
-                self._context.state.do("forget_events")
-            self._remove_folders()
-        except Exception as exc:  # noqa: BLE001 - a full disk or a foreign file must not stop the engine's other work
-            log.warning("tidy.failed", reason=str(exc))
+        if self._staging():
+            return
+        async with self._tidying:
+            try:
+                self._forget_records()
+                await asyncio.to_thread(_remove, self._context.home, *self._unused())
+            except Exception as exc:  # noqa: BLE001 - a full disk or a foreign file must not stop other work
+                log.warning("tidy.failed", reason=str(exc))
+
+    def _forget_records(self) -> None:
+        state = self._context.state
+        with state.transaction():
+            for project in state.projects():
+                self._forget(project.name)
+            for row in state.forgotten():
+                state.do("drop_server_release", server=row.server, release=row.release)
+            state.do("forget_events")
 
     def _forget(self, project: str) -> None:
         state = self._context.state
@@ -111,18 +125,21 @@ class Retiring:
             state.do("drop_release_servers", project=project, number=gone.number)
         state.do("forget_rollouts", project=project, keep=KEPT_ROLLOUTS)
 
-    def _remove_folders(self) -> None:
-        if self._staging():
-            return
+    def _unused(self) -> tuple[list[Path], set[Path]]:
+        """Release folders that may go, and the environments that must stay."""
         home = self._context.home
         rows = self._context.state.server_releases(live=False)
-        kept = {row.program["folder"] for row in rows} | {
-            str(path.resolve()) for path in home.projects.glob("*/current")
+        kept = {Path(row.program["folder"]) for row in rows} | {
+            path.resolve() for path in home.projects.glob("*/current")
         }
-        for folder in home.projects.glob("*/releases/*"):
-            if str(folder) not in kept and str(folder.resolve()) not in kept:
-                remove_folder(folder)
-        remove_unused(home, {Path(row.program["env_dir"]) for row in rows if row.program["env_dir"]})
+        folders = [path for path in home.projects.glob("*/releases/*") if not {path, path.resolve()} & kept]
+        return folders, {Path(row.program["env_dir"]) for row in rows if row.program["env_dir"]}
+
+
+def _remove(home: Home, folders: list[Path], envs: set[Path]) -> None:
+    for folder in folders:
+        remove_folder(folder)
+    remove_unused(home, envs)
 
 
 def point_current(project_folder: Path, release_folder: Path | None) -> None:

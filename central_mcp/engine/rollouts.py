@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import structlog
 
 from ..rollout import states
+from ..rollout.plan import Registered
 from ..rollout.states import Stage
 from .context import Context
 from .retiring import Retiring
 from .running import Running
 from .state import Rollout, now
+
+BEFORE_SWITCH = frozenset({Stage.PLANNING, Stage.STAGING, Stage.STAGED, Stage.SWITCHING})
 
 log = structlog.get_logger("engine.rollouts")
 
@@ -85,17 +88,26 @@ class Rollouts:
     def _add(self, row: Rollout, back_to: int) -> Running:
         for old in [n for n, r in self._running.items() if r.stage in states.TERMINAL]:
             del self._running[old]
-        running = Running(self._context, self.retiring, self._settle, row, back_to)
+        running = Running(self._context, self.retiring, self._settle, self._reserved, row, back_to)
         self._running[row.id] = running
         return running
 
     async def _settle(self, project: str) -> None:
         for running in list(self._running.values()):
-            if running.row.project == project and running.stage is Stage.HOLDING:
+            if running.row.project == project and running.stage in (Stage.HOLDING, Stage.REVERTING):
                 await running.enough()
 
     def _open(self) -> set[int]:
         return {row.id for row in self._context.state.open_rollouts()}
 
     def _staging(self) -> bool:
-        return any(running.stage is Stage.STAGING for running in self._running.values())
+        return any(running.stage in (Stage.PLANNING, Stage.STAGING) for running in self._running.values())
+
+    def _reserved(self) -> list[Registered]:
+        """What rollouts under way have planned and not yet switched to: a name and a port go to one of them only."""
+        return [
+            Registered(change.server, running.row.project, change.category, change.port)
+            for running in self._running.values()
+            if running.plan is not None and running.stage in BEFORE_SWITCH
+            for change in running.plan.staged
+        ]

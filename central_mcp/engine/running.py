@@ -16,18 +16,18 @@ import structlog
 from .. import registry
 from ..rollout import states
 from ..rollout.errors import PlanError, RolloutError, Stopped, SwitchError, WatchError
-from ..rollout.plan import Plan
+from ..rollout.plan import Plan, Registered
 from ..rollout.states import Stage
-from . import planning
+from . import answers, planning, undoing
 from .context import Context
 from .events import Feed
 from .locks import Holder
 from .playbook import Playbook
 from .publish import PublishError
-from .repository import MANIFEST, NO_COMMIT
+from .repository import MANIFEST
 from .retiring import Retiring, point_current
 from .serving import Serving
-from .staging import Staging, remove_folder
+from .staging import Staging
 from .state import Rollout, ServerRelease, StateError, now
 
 log = structlog.get_logger("engine.rollouts")
@@ -36,17 +36,23 @@ STEP_IDLE_S = 60.0
 """A playbook run by hand that asks for no further step for this long has stopped."""
 WATCH_EVERY_S = 1.0
 Settle = Callable[[str], Awaitable[None]]
+Reserved = Callable[[], list[Registered]]
 STEPS = ("stage", "switch", "watch", "retire", "revert")
 
 
 class Running:
     """One rollout in this engine."""
 
-    def __init__(self, context: Context, retiring: Retiring, settle: Settle, row: Rollout, back_to: int = 0) -> None:
-        """`settle` ends the long watch of the project's rollout before; `back_to`: a release to serve again."""
+    def __init__(
+        self, context: Context, retiring: Retiring, settle: Settle, reserved: Reserved, row: Rollout, back_to: int = 0
+    ) -> None:
+        """`settle` ends the long watch of the project's rollout before; `reserved`: names and ports that other rollouts
+        under way will take; `back_to`: a release to serve again.
+        """
         self._context = context
         self._retiring = retiring
         self._settle = settle
+        self._reserved = reserved
         self.row = row
         self.feed = Feed(context.state, row.id)
         self.stage = Stage(row.stage)
@@ -56,7 +62,7 @@ class Running:
         self.task: asyncio.Task[None] | None = None
         self._back_to = back_to
         self._what: planning.Declared | None = None
-        self._plan: Plan | None = None
+        self.plan: Plan | None = None
         self._subject = ""
         self._staging: Staging | None = None
         self._staged: list[ServerRelease] = []
@@ -91,11 +97,12 @@ class Running:
     async def _under_lock(self) -> None:
         self.move(Stage.PLANNING)
         await self._settle(self.row.project)
+        await self._retiring.tidied()
         await self._make_plan()
-        assert self._plan is not None
+        assert self.plan is not None
         if "check" in self.row.options:
             raise PlanError("checked only, nothing was deployed (push option `check`)", hint="push without `-o check`")
-        if self._plan.unchanged:
+        if self.plan.unchanged:
             await self._unchanged()
             self._planned.set()
             return
@@ -123,9 +130,9 @@ class Running:
         else:
             self._what = await asyncio.to_thread(planning.declared, context.home, repository, row.commit_id)
         self._subject = (await asyncio.to_thread(repository.commit, row.commit_id)).subject
-        self._plan = planning.make(context.state, row.project, self._what)
-        if self._plan.problems:
-            raise planning.as_error(self._plan)
+        self.plan = planning.make(context.state, row.project, self._what, self._reserved())
+        if self.plan.problems:
+            raise planning.as_error(self.plan)
         before = context.state.project(row.project)
         assert before is not None
         with context.state.transaction():
@@ -133,24 +140,15 @@ class Running:
             context.state.do(
                 "rollout_plan",
                 id=row.id,
-                plan=planning.as_json(self._plan),
-                release=self._plan.release,
+                plan=planning.as_json(self.plan),
+                release=self.plan.release,
                 before=before.release,
             )
         self._reread()
-        self._tell_plan(before.headline)
-
-    def _tell_plan(self, headline: str) -> None:
-        assert self._plan is not None
-        if headline:
-            self.emit({"type": "line", "text": headline})
-            self._context.state.do("project_headline", name=self.row.project, headline="")
-        for change in self._plan.changes:
-            if change.change != "unchanged":
-                self.emit({"type": "plan", **change.json()})
-        kept = sum(c.change == "unchanged" for c in self._plan.changes)
-        if kept:
-            self.emit({"type": "line", "text": f"{kept} unchanged server{'' if kept == 1 else 's'} stay untouched"})
+        for event in answers.plan(self.plan, before.headline):
+            self.emit(event)
+        if before.headline:
+            context.state.do("project_headline", name=row.project, headline="")
 
     async def _unchanged(self) -> None:
         await self._move_branch()
@@ -240,7 +238,7 @@ class Running:
 
     async def _stage(self) -> None:
         self._must_be(Stage.STAGING)
-        assert self._plan is not None
+        assert self.plan is not None
         assert self._what is not None
         row, home = self.row, self._context.home
         folder = self.folder
@@ -263,7 +261,7 @@ class Running:
         registry.write_atomic(folder / MANIFEST, self._what.manifest.encode())
         self._staging = Staging(self._context, row.id, row.project, row.commit_id, folder, self._what, self.emit)
         log.info("stage", rollout=row.id, project=row.project, release=row.release, home=str(home.root))
-        self._staged = await self._staging.run(self._plan.staged)
+        self._staged = await self._staging.run(self.plan.staged)
         self.move(Stage.STAGED)
 
     async def _switch(self) -> None:
@@ -331,7 +329,7 @@ class Running:
     async def enough(self) -> None:
         """End the long watch now: a newer rollout of the project takes over."""
         self._enough.set()
-        if self.task is not None and self.stage is Stage.HOLDING:
+        if self.task is not None and self.stage in (Stage.HOLDING, Stage.REVERTING):
             await asyncio.wait({self.task}, timeout=STEP_IDLE_S)
 
     # answers
@@ -346,46 +344,19 @@ class Running:
         """Compare-and-swap, right before the answer. Raises `SwitchError`."""
         row = self.row
         repository = self._context.repository(row.project)
-        if row.commit_id != row.old_commit:
+        if await asyncio.to_thread(repository.head) != row.commit_id:  # it is, when an engine before us was killed
             await asyncio.to_thread(repository.move, row.commit_id, row.old_commit)
         self._context.state.do("rollout_moved", id=row.id, moved=1)
         self._reread()
 
     def _answer(self, outcome: str) -> None:
-        if self.answered.done():
-            return
-        seconds = self._staging.seconds if self._staging else {}
-        rows = {(r.server, r.release): r for r in self._context.state.server_releases()}
-        servers = []
-        for change in self.row.plan:
-            row = rows.get((change["server"], change["release"]))
-            servers.append(
-                {
-                    "name": change["server"],
-                    "category": change["category"],
-                    "port": change["port"],
-                    "release": change["release"],
-                    "change": change["change"],
-                    "tools": row.route.get("tool_count") if row and change["change"] != "removed" else None,
-                    "seconds": round(seconds.get(change["server"], 0.0), 2),
-                }
+        if not self.answered.done():
+            self._reread()
+            done = answers.deployed(
+                self._context.state, self.row, outcome, self._staging.seconds if self._staging else {}
             )
-        done = {
-            "outcome": outcome,
-            "project": self.row.project,
-            "commit": self.row.commit_id,
-            "release": self.row.release,
-            "rollout": self.row.id,
-            "seconds": round(now() - self.row.started, 2),
-            "live_s": self._live(),
-            "servers": servers,
-        }
-        self.emit({"type": "done", **done})
-        self.answered.set_result(done)
-
-    def _live(self) -> float | None:
-        row = self._context.state.rollout(self.row.id)
-        return round(row.live_s, 2) if row and row.live_s is not None else None
+            self.emit({"type": "done", **done})
+            self.answered.set_result(done)
 
     # failure
 
@@ -400,10 +371,12 @@ class Running:
             await self._revert(error)
         else:
             if self.stage not in (Stage.QUEUED, Stage.PLANNING):
-                await self.clean()
+                await undoing.clean(self._context, self.row, self.folder)
             self._failed()
         self.error = error
         self._refuse(error)
+        if self.stage is Stage.FAILED:
+            self._retiring.begin()  # an environment that only this one needed goes
         self._handed_over.set()
         self._planned.set()
         self.close()
@@ -422,51 +395,11 @@ class Running:
         with contextlib.suppress(StateError):
             state.do("project_refused", name=row.project, refused=refused)
         if not self.answered.done():
-            done = {
-                "outcome": "refused",
-                "project": row.project,
-                "commit": row.commit_id,
-                "rollout": row.id,
-                "seconds": round(now() - row.started, 2),
-                "message": str(error),
-                "error": error.event(),
-            }
-            self.answered.set_result(done)
+            self.answered.set_result(answers.refused(row, error))
         elif self.stage is Stage.REVERTED:
             text = f"v{row.release} ({row.commit_id[:7]}) was taken back after its push had succeeded: {error}"
             with contextlib.suppress(StateError):
                 state.do("project_headline", name=row.project, headline=text)
-
-    async def clean(self) -> None:
-        """Remove what was staged: folder and files first (that frees a full disk), then programs, then records."""
-        state, row = self._context.state, self.row
-        rows = [r for r in state.server_releases() if r.rollout == row.id and r.state == "staged"]
-        try:
-            await self._context.programs.remove(rows)
-        except RolloutError as exc:
-            log.error("clean.programs", rollout=row.id, reason=str(exc))
-        if row.release and row.release != row.before:
-            remove_folder(self.folder)
-
-        def forget() -> None:
-            for each in rows:
-                state.do("drop_server_release", server=each.server, release=each.release)
-            release = state.release(row.project, row.release)
-            if release is not None and release.rollout == row.id:
-                state.do("drop_release", project=row.project, number=row.release)
-
-        try:
-            self._context.publisher.commit(forget)
-        except PublishError as exc:
-            log.error("clean.records", rollout=row.id, reason=str(exc))
-        self._remove_new_data()
-
-    def _remove_new_data(self) -> None:
-        """The data folder of a server that never served holds nothing that anybody could miss."""
-        known = self._context.state.servers()
-        for change in self.row.plan:
-            if change["change"] == "new" and change["server"] not in known:
-                remove_folder(self._context.home.data / change["server"])
 
     async def _revert(self, error: RolloutError) -> None:
         self.emit({"type": "line", "text": f"going back to v{self.row.before}: {error}"})
@@ -481,20 +414,8 @@ class Running:
 
     async def revert_branch(self) -> None:
         """The second half of a revert: branch and `current` follow what serves again."""
-        row, home = self.row, self._context.home
-        before = self._context.state.release(row.project, row.before)
-        point_current(home.projects / row.project, Path(before.folder) if before else None)
-        if not row.moved:
-            return
-        repository = self._context.repository(row.project)
-        try:
-            if row.old_commit == NO_COMMIT:
-                await asyncio.to_thread(repository.remove_branch, row.commit_id)
-            elif row.old_commit != row.commit_id:
-                await asyncio.to_thread(repository.move, row.old_commit, row.commit_id)
-        except SwitchError as exc:
-            log.error("revert.branch", rollout=row.id, reason=str(exc))
-            self.emit({"type": "line", "text": f"the branch could not be moved back: {exc}"})
+        if trouble := await undoing.revert_branch(self._context, self.row):
+            self.emit({"type": "line", "text": trouble})
 
     async def end_playbook(self) -> None:
         if self._playbook is not None:

@@ -51,6 +51,9 @@ class Serving:
 
     def _switch_one(self, change: Change) -> None:
         state = self._context.state
+        owner = state.servers().get(change.server)
+        if owner is not None and owner.project not in ("", self._rollout.project):
+            raise SwitchError(f"the name belongs to project {owner.project} by now", server=change.server)
         if change.change != "removed":
             state.do(
                 "add_release_server",
@@ -172,7 +175,7 @@ class Serving:
         state.do("release_state", project=rollout.project, number=rollout.release, state="reverted")
         if rollout.before:
             state.do("release_state", project=rollout.project, number=rollout.before, state="serving")
-        commit = self._old_commit()
+        commit = rollout.old_commit if rollout.before else ""
         state.do("project_serves", name=rollout.project, release=rollout.before, commit_id=commit)
 
     def _revert_one(self, change: Change, release: int | None) -> None:
@@ -183,7 +186,3 @@ class Serving:
             return
         self._set(old, "serving")
         self._own(old.server, old.route["category"], old.route["port"])
-
-    def _old_commit(self) -> str:
-        before = self._context.state.release(self._rollout.project, self._rollout.before)
-        return before.commit_id if before else ""

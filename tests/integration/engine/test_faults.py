@@ -214,7 +214,9 @@ def test_a_release_whose_real_calls_fail_is_taken_back(cloud: Cloud, project: Pr
     calling = threading.Thread(target=call)
     calling.start()
     try:
-        bad = server_code("alpha", "bad").replace('return {"content"', 'sys.exit("lost its database")\n        return {"content"')
+        bad = server_code("alpha", "bad").replace(
+            'return {"content"', 'sys.exit("lost its database")\n        return {"content"'
+        )
         project.write("alpha/server.py", bad)
         project.commit("fails its calls")
         pushed = project.push()
