@@ -3,8 +3,8 @@
 import contextlib
 import os
 import signal
+import socket
 import threading
-import time
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,31 +199,40 @@ def test_a_push_while_the_engine_is_down_is_refused_with_the_next_step(cloud: Cl
     wait_until(lambda: state(cloud) == "", "the engine to come back")
 
 
-def test_a_release_whose_real_calls_fail_is_taken_back(cloud: Cloud, project: Project) -> None:
-    settled(cloud)
-    head, said = project.remote_head(), says(cloud, project)
-    key = (cloud.folder / "key").read_text()
+@contextlib.contextmanager
+def callers(cloud: Cloud) -> Iterator[None]:
+    """Calls of the server's tool, one after the other, meanwhile."""
     over = threading.Event()
+    key = (cloud.folder / "key").read_text()
 
     def call() -> None:
-        while not over.is_set():
+        while not over.wait(0.02):
             with contextlib.suppress(OSError, urllib.error.URLError):
                 cloud.call("alpha", "echo", key)
-            time.sleep(0.02)
 
     calling = threading.Thread(target=call)
     calling.start()
     try:
-        bad = server_code("alpha", "bad").replace(
-            'return {"content"', 'sys.exit("lost its database")\n        return {"content"'
-        )
-        project.write("alpha/server.py", bad)
-        project.commit("fails its calls")
-        pushed = project.push()
+        yield
     finally:
         over.set()
         calling.join()
-        project.git("reset", "-q", "--hard", head)
+
+
+def failing(when: str) -> str:
+    """A server whose process ends at a call when the expression `when` is true."""
+    end = f"if {when}: sys.exit('lost its database')"
+    return server_code("alpha", "bad").replace('return {"content"', f'{end}\n        return {{"content"')
+
+
+def test_a_release_whose_real_calls_fail_is_taken_back(cloud: Cloud, project: Project) -> None:
+    settled(cloud)
+    head, said = project.remote_head(), says(cloud, project)
+    project.write("alpha/server.py", failing("True"))
+    project.commit("fails its calls")
+    with callers(cloud):
+        pushed = project.push()
+    project.git("reset", "-q", "--hard", head)
     assert pushed.code == 1, pushed.output
     assert "calls failed since the switch" in pushed.output
     assert project.remote_head() == head
@@ -231,9 +240,31 @@ def test_a_release_whose_real_calls_fail_is_taken_back(cloud: Cloud, project: Pr
     settled(cloud)
 
 
-def test_garbage_on_the_engines_socket_hurts_nobody(cloud: Cloud, project: Project) -> None:
-    import socket
+def test_a_release_taken_back_after_its_push_moves_the_branch_back_and_heads_the_next_push(
+    cloud: Cloud, project: Project
+) -> None:
+    settled(cloud)
+    head, said, flag = project.remote_head(), says(cloud, project), cloud.folder / "broken"
+    project.write("alpha/server.py", failing(f"__import__('os').path.exists({str(flag)!r})"))
+    project.declare("alpha", alpha="rollout: {watch: 60s}")
+    bad = project.commit("fails later")
+    pushed = project.push("detach")
+    assert pushed.code == 0, pushed.output
+    assert project.remote_head() == bad
+    flag.touch()
+    with callers(cloud):
+        wait_until(lambda: project.remote_head() == head, "the branch to move back", 60)
+    assert says(cloud, project) == said
+    assert "calls failed" in cloud.status()["projects"][0]["refused"]["why"]
+    settled(cloud)
+    project.git("reset", "-q", "--hard", head)
+    change(project, "after the revert")
+    following = project.push()
+    assert following.code == 0, following.output
+    assert f"({bad[:7]}) was taken back after its push had succeeded" in following.output
 
+
+def test_garbage_on_the_engines_socket_hurts_nobody(cloud: Cloud, project: Project) -> None:
     for garbage in (
         b"\n",
         b"{}\n",
