@@ -46,6 +46,7 @@ class Owner(Protocol):
     def answered(self, call: Call, kind: Kind, body: bytes, era: str) -> None: ...
     def changed(self, method: str) -> None: ...
     def lost(self, back: Back) -> None: ...
+    def reads_again(self, back: Back) -> None: ...
 
 
 class BackLost(ConnectionError):
@@ -62,6 +63,8 @@ class Back(asyncio.Protocol):
         self.calls: dict[int, Call] = {}
         self.opened = time.time()
         self.started = _monotonic()
+        self.ready = 0.0
+        """When the handshake was over; 0: not yet."""
         self.heard = 0.0
         """When it last sent a line of JSON-RPC; 0: never."""
         self.used = self.started
@@ -103,6 +106,7 @@ class Back(asyncio.Protocol):
         """The handshake is over; calls may come."""
         self.era = era
         self.hello = hello
+        self.ready = _monotonic()
         if era == "legacy":
             self._write(wire.initialized())
             return
@@ -180,6 +184,7 @@ class Back(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.full = False
+        self.owner.reads_again(self)
 
     def data_received(self, data: bytes) -> None:
         for line in self._lines.feed(data):

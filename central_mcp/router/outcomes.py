@@ -15,6 +15,8 @@ from central_mcp.protocol.frames import Kind
 from .call import Call
 
 SAMPLES = 512
+CATCH_UP_S = 5.0
+"""A process that is ready gets at once what has waited for it; how long calls take so soon says nothing about it."""
 _CALLERS_FAULT = frozenset((-32600, -32601, -32602, -32002, -32020, -32021, -32022, -32042))
 """Codes that say nothing against the server."""
 _LOOK = 64 << 10
@@ -45,7 +47,8 @@ class Outcomes:
         """The server has answered."""
         now = _monotonic()
         self.calls += 1
-        self._seconds.append(now - call.written)  # a cold start is no slow answer
+        if call.back is None or call.written - call.back.ready > CATCH_UP_S:
+            self._seconds.append(now - call.written)  # a cold start is no slow answer
         if kind == Kind.RESULT:
             self.last_ok = now
             if len(body) < _LOOK and (b'"isError":true' in body or b'"isError": true' in body):

@@ -28,7 +28,8 @@ from .restarts import STABLE_S, Restarts
 from .spawns import Spawns
 
 QUEUE = 1000
-"""Calls that may wait for one lane to open."""
+QUEUE_BYTES = 16 << 20
+"""Calls, and bytes of their bodies, that may wait for one lane to open or to read on."""
 SCALE_AT = 4
 """Open calls on the least busy replica from which another is opened."""
 
@@ -101,15 +102,14 @@ class Pool:
             if len(back.calls) > SCALE_AT:
                 self._grow(lane)
             return
-        if any(back.full and not back.leaving for back in lane.backs):
-            raise Unavailable(f"server {self.server} does not read its input: it is busy or hangs; try again later")
-        if len(lane.waiting) >= QUEUE:
-            raise Limited(f"server {self.server} is starting and {QUEUE} calls wait for it already; try again later")
-        if not lane.opening:
+        doing = "does not read its input" if lane.choked else "is starting"
+        if len(lane.waiting) >= QUEUE or lane.waiting_bytes > QUEUE_BYTES:
+            raise Limited(f"server {self.server} {doing} and {len(lane.waiting)} calls wait for it; try again later")
+        if not lane.opening and not lane.choked:
             self._check_may_start()
             self._make_room()
             self._start(lane)
-        lane.waiting.append(call)
+        lane.wait(call)
 
     def expire(self, call: Call) -> None:
         """The call's time is over."""
@@ -123,7 +123,8 @@ class Pool:
         if call.written:
             text = f"server {self.server} did not answer {call.what} {within}; the call was cancelled"
         else:
-            text = f"server {self.server} did not start {within}; {call.what} was not sent"
+            did_not = self._give_up_on_choked(call)
+            text = f"server {self.server} did not {did_not} {within}; {call.what} was not sent"
         self._leave_lane(call)
         self.fail(call, TimedOut(f"{text} (limits.call is {self.release.call_s:g} s)", {"server": self.server}))
         self.settle()
@@ -164,14 +165,21 @@ class Pool:
         calls, back.calls = list(back.calls.values()), {}
         if calls or not back.leaving:
             self._spawn(self._mourn(back, calls))
+        self._serve_waiting(lane)
         self.settle()
+
+    def reads_again(self, back: Back) -> None:
+        """A process takes calls again: those that waited for it first."""
+        for lane in self.lanes.values():
+            if back in lane.backs:
+                self._serve_waiting(lane)
 
     # keeping house
 
     def tick(self, now: float) -> None:
         """Once a second: close idle processes, open those that should always run, drop empty lanes."""
         self._close_idle(now)
-        if self.release.start == "always" and not self.draining:
+        if self.release.start == "always" and self.serving:  # a staged one is opened by the gate alone
             self.keep()
         self.lanes = {key: lane for key, lane in self.lanes.items() if lane.backs or lane.waiting or lane.opening}
         if self.restarts.failures and any(
@@ -324,13 +332,11 @@ class Pool:
         self.settle()
 
     def _serve_waiting(self, lane: Lane) -> None:
-        while lane.waiting:
-            back = lane.best()
-            if back is None:
-                break
-            accept(back, lane.waiting.popleft())
-        for call in lane.take_waiting():
-            self._again(call)
+        while lane.waiting and (back := lane.best()) is not None:
+            accept(back, lane.next_waiting())
+        if not lane.choked and not lane.opening:
+            for call in lane.take_waiting():
+                self._again(call)
         best = lane.best()
         if best is not None and len(best.calls) > SCALE_AT:
             self._grow(lane)
@@ -374,8 +380,18 @@ class Pool:
             self.fail(call, OutcomeUnknown(text, data))
 
     def _leave_lane(self, call: Call) -> None:
-        if call.lane is not None and call.back is None and call in call.lane.waiting:
-            call.lane.waiting.remove(call)
+        if call.lane is not None:
+            call.lane.leave(call)
+
+    def _give_up_on_choked(self, call: Call) -> str:
+        """A call that was never written timed out: what its server failed to do. One that was silent all along goes."""
+        lane = call.lane
+        if lane is None or not lane.choked:
+            return "start"
+        for back in lane.backs:
+            if back.full and back.heard < call.arrived:
+                back.leaving = "it read nothing while a call timed out"
+        return "read its input"
 
     def _close_idle(self, now: float) -> None:
         spare = self.release.replicas_min if self.release.start == "always" else 0
