@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from central_mcp.protocol import eras, messages
-from central_mcp.protocol.errors import InternalError, InvalidParams, ProtocolError
+from central_mcp.protocol.errors import InternalError, InvalidParams, OutcomeUnknown, ProtocolError, Unavailable
 from central_mcp.protocol.frames import Head, Kind
 from central_mcp.protocol.results import adapt
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 _LEGACY_NOT_FOUND = -32002
 _RESULT = int(Kind.RESULT)
+_LOST = (OutcomeUnknown.code, Unavailable.code)
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, omit_defaults=True):
     code: int = InternalError.code
     message: str = ""
     data: Any = None
@@ -79,7 +80,7 @@ class Exchange:
                 code = exc.code
                 message = messages.error_message(self.id, exc.body())
         else:
-            code, body = _adapt_error(body, self.era)
+            code, body = _adapt_error(body, self.era, self.server)
             message = messages.error_message(self.id, body)
         front.metrics.called(self.server, conversation.clock() - self.since, code != 0)
         if conversation.open.pop(self.id, None) is self:
@@ -115,8 +116,8 @@ def _check_text(body: bytes) -> None:
         raise InternalError(f"the server's result is not UTF-8: {exc.reason} at byte {exc.start}") from None
 
 
-def _adapt_error(body: bytes, era: str) -> tuple[int, bytes]:
-    """The error's code and the error itself for this era's client."""
+def _adapt_error(body: bytes, era: str, server: str) -> tuple[int, bytes]:
+    """The error's code and the error itself for this era's client. What the link says of a lost router names nobody."""
     try:
         error = _decode_error(body)
     except msgspec.DecodeError:
@@ -124,4 +125,7 @@ def _adapt_error(body: bytes, era: str) -> tuple[int, bytes]:
         return broken.code, broken.body()
     if era == eras.MODERN and error.code == _LEGACY_NOT_FOUND:
         return InvalidParams.code, InvalidParams(error.message, error.data).body()
+    if error.code in _LOST and server and server not in error.message:
+        error.message = f"server {server}: {error.message}"
+        return error.code, msgspec.json.encode(error)
     return error.code, body
