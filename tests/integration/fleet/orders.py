@@ -1,6 +1,6 @@
 """What an SDK client is asked to do, and what it must answer: the same for every SDK, transport and endpoint.
 
-An order is a list of connections, a report has one entry for each: plain JSON, since SDKs live in different environments.
+An order is a list of connections, and has as many reports: plain JSON, since SDKs live in different environments.
 """
 
 from dataclasses import dataclass, field

@@ -34,13 +34,15 @@ async def _use(mode: str, connection: Connection) -> Report:
         async with Client(parameters, mode=mode, read_timeout_seconds=PATIENCE) as client:
             return await _work(client, connection)
     headers = {"Authorization": f"Bearer {connection['key']}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=PATIENCE) as http:
-        async with Client(streamable_http_client(connection["url"], http_client=http), mode=mode) as client:
-            return await _work(client, connection)
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=PATIENCE) as http,
+        Client(streamable_http_client(connection["url"], http_client=http), mode=mode) as client,
+    ):
+        return await _work(client, connection)
 
 
 async def _work(client: Client, connection: Connection) -> Report:
-    tools = [tool.name for tool in (await client.list_tools()).tools]
+    tools, _ = await every_tool(client)
     answers = []
     for step in connection["steps"]:
         seen: list[float] = []
@@ -53,6 +55,17 @@ async def _work(client: Client, connection: Connection) -> Report:
         text = " ".join(getattr(part, "text", "") for part in result.content)
         answers.append({"text": text, "failed": result.is_error, "progress": seen})
     return {"version": str(client.protocol_version), "tools": tools, "answers": answers}
+
+
+async def every_tool(client: Client) -> tuple[list[str], int]:
+    """All names, and how many pages they came in."""
+    page = await client.list_tools()
+    names, pages = [tool.name for tool in page.tools], 1
+    while page.next_cursor:
+        page = await client.list_tools(cursor=page.next_cursor)
+        names += [tool.name for tool in page.tools]
+        pages += 1
+    return names, pages
 
 
 class Sdk1:

@@ -11,7 +11,9 @@ from tests.waiting import wait_until
 
 EXAMPLE = ROOT / "examples" / "fleet"
 BRIDGE = str(BIN / "central-mcp-bridge")
-BOARD = """
+WATCH = "    rollout: {watch: 1s, thresholds: {p95: 50x}}\n"
+BOARD = (
+    """
   # The notes once more, with one process for everybody.
   board:
     category: iot
@@ -20,8 +22,9 @@ BOARD = """
     env: {NOTES_FILE: "{data}/notes.db"}
     sessions: shared
     listen: true
-    rollout: {watch: 1s}
 """
+    + WATCH
+)
 
 
 @dataclass
@@ -56,11 +59,16 @@ def copy(project: Project) -> None:
 
 
 def extend(project: Project) -> None:
-    """What these tests need more: fetch may read loopback, `board` is `notes` with shared sessions, short watches."""
+    """What these tests need more: fetch may read loopback, `board` is `notes` with shared sessions, short watches.
+
+    A busy machine makes calls slow at any time, so the watches look at errors alone.
+    """
     file = project.folder / "central.yml"
     text = file.read_text()
-    text = text.replace("    use: fetch\n", "    use: fetch\n    run: [mcp-server-fetch, --allow-private-ips]\n")
-    file.write_text(text.rstrip("\n") + "\n    rollout: {watch: 1s}\n" + BOARD)
+    text = text.replace(
+        "    use: fetch\n", f"    use: fetch\n    run: [mcp-server-fetch, --allow-private-ips]\n{WATCH}"
+    )
+    file.write_text(text.rstrip("\n") + "\n" + WATCH + BOARD)
     assert "--allow-private-ips]\n" in file.read_text()
     shutil.copytree(project.folder / "servers/notes", project.folder / "servers/board")
     project.commit("with a board, and with inner pages")

@@ -1,4 +1,4 @@
-"""The SDK for Python v1 (legacy era only) as a client, in an environment of its own: an order a line, a report a line."""
+"""The SDK for Python v1 (legacy era only) as a client, in its own environment: an order a line, a report a line."""
 
 import asyncio
 import json
@@ -37,7 +37,11 @@ async def use(connection):
     async with transport(connection) as (read, write), ClientSession(read, write) as session:
         opened = await session.initialize()
         await session.send_ping()
-        tools = [tool.name for tool in (await session.list_tools()).tools]
+        page = await session.list_tools()
+        tools = [tool.name for tool in page.tools]
+        while page.nextCursor:
+            page = await session.list_tools(cursor=page.nextCursor)
+            tools += [tool.name for tool in page.tools]
         answers = []
         for step in connection["steps"]:
             seen = []
@@ -59,5 +63,5 @@ async def work(order):
 for line in sys.stdin:
     try:
         print(json.dumps({"reports": asyncio.run(work(json.loads(line)))}), flush=True)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it was, the test must hear of it
         print(json.dumps({"trouble": traceback.format_exc()}), flush=True)

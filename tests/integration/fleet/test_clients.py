@@ -30,7 +30,6 @@ def test_every_server_answers(fleet: Fleet, sdk1: Sdk1, peer: str, way: str, sin
         if not single:
             counted = {server: sum(name.startswith(f"{server}__") for name in report["tools"]) for server in TOOLS}
             assert counted == TOOLS
-            assert len(report["tools"]) == sum(TOOLS.values())
 
 
 def test_the_example_as_shipped_reads_no_inner_page(fleet: Fleet) -> None:
