@@ -2,14 +2,16 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from central_mcp.protocol.frames import Head, Kind
 from central_mcp.router import exits
+from central_mcp.router.back import Back
 from central_mcp.router.call import HARD, Call
-from central_mcp.router.outcomes import Outcomes
+from central_mcp.router.outcomes import CATCH_UP_S, Outcomes
 from central_mcp.router.restarts import DELAYS_S, STABLE_S, Restarts
 from central_mcp.router.spawns import Spawns
 
@@ -136,3 +138,13 @@ def test_outcomes_tell_the_servers_faults_from_the_callers(
     assert (report["calls"], report["errors"], report["tool_errors"]) == (1, errors, tool_errors)
     assert (report["last_error"] == "") == (errors == 0)
     assert report["p95_ms"] is not None
+
+
+@pytest.mark.parametrize(("after", "measured"), [(0.1, False), (CATCH_UP_S + 0.1, True)])
+def test_calls_that_a_new_process_catches_up_with_are_not_measured(after: float, measured: bool) -> None:
+    outcomes = Outcomes()
+    first = call()
+    first.back = cast(Back, SimpleNamespace(ready=100.0))
+    first.written = 100.0 + after
+    outcomes.count(first, Kind.RESULT, b"{}")
+    assert (outcomes.calls, outcomes.p95_ms() is not None) == (1, measured)
