@@ -34,7 +34,8 @@ def test_nothing_fails_while_a_change_is_pushed_and_rolled_back(fleet: Fleet, se
     cloud, project = fleet.cloud, fleet.project
     settle(cloud)
     assert cloud.server(server)["sessions_policy"] == sessions
-    before, head = fleet.releases(), project.remote_head()
+    before = fleet.releases()
+    served = next(r["commit"] for r in cloud.ask("releases", project=project.name)["releases"] if r["serving"])
     target = Target(f"{server}__delete_note", {"title": "nobody"}, [OLD, NEW])
     with Load(fleet, [target, OTHERS[0], target, OTHERS[1]]) as load, ThreadPoolExecutor(1) as pool:
         replace(
@@ -62,6 +63,6 @@ def test_nothing_fails_while_a_change_is_pushed_and_rolled_back(fleet: Fleet, se
     assert load.failed == []
     back = fleet.releases()
     assert {name for name in back if back[name] != before[name]} <= {server}
-    assert project.remote_head() == head
-    project.git("reset", "-q", "--hard", head)
+    assert project.remote_head() == served
+    project.git("reset", "-q", "--hard", served)
     cloud.call(server, "delete_note", fleet.key, title="long awaited")
