@@ -9,13 +9,14 @@ import sys
 
 import structlog
 
+from .. import logs
 from ..home import Home, HomeError
 from ..link import Redial
 from .back import Back
 from .context import Context
 from .locks import ProjectLocks
 from .programs import Programs
-from .publish import Publisher
+from .publish import Publisher, PublishError
 from .recovery import recover
 from .requests import Requests
 from .rollouts import Rollouts
@@ -55,24 +56,10 @@ def _ignore(*_: object) -> None:
     """The gate's calls ask for no progress, and lists are read anew at each rollout."""
 
 
-def _log_to(home: Home) -> None:
-    """JSON lines into log/engine.log; stderr stays for supervisord and for what ends this program."""
-    file = (home.log / "engine.log").open("a", buffering=1)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file),
-    )
-
-
 def main() -> int:
     try:
         home = Home.find()
-        _log_to(home)
+        logs.configure(home.log / "engine.log")
         with (home.etc / "engine.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(KeyboardInterrupt):
@@ -80,7 +67,7 @@ def main() -> int:
     except BlockingIOError:
         print("engine: another engine of this home is running; end that one first", file=sys.stderr)
         return 1
-    except (HomeError, StateError, OSError) as exc:
+    except (HomeError, StateError, PublishError, OSError) as exc:
         print(f"engine: {exc}", file=sys.stderr)
         return 1
     return 0

@@ -36,6 +36,10 @@ class Feed:
             log.warning("event.not_kept", rollout=self.rollout, reason=str(exc))
         self._wake()
 
+    def told(self, type: str) -> bool:
+        """Whether an event of this type has been given out."""
+        return any(event["type"] == type for event in self._kept)
+
     def close(self) -> None:
         """No more events: followers end."""
         self._over = True

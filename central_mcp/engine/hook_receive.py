@@ -8,16 +8,20 @@ import getpass
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from .client import Engine, EngineError, find_socket
+from .client import Engine, EngineError, EngineUnreachable, find_socket
 from .told import Teller
 
 OFFERED = ("push-options", "atomic")
 MAX_REASON = 200
 """Characters of the reason behind `ng`; git prints it on one line."""
+BACK_S = 60.0
+"""Seconds that an engine which went away in the middle may take to come back and say how the rollout ended."""
+LOOK_S = 0.2
 
 
 class Wire:
@@ -75,24 +79,51 @@ def _reply(home: Path, ref: str, old: str, new: str, options: list[str]) -> str:
 def deploy(home: Path, ref: str, old: str, new: str, options: list[str]) -> str:
     """Hand one ref over and tell what the engine tells; the reason why it was refused, or empty."""
     teller = Teller(sys.stderr)
-    outcome: dict[str, object] = {}
     try:
         engine = Engine(find_socket(home))
         asked = {"project": project(), "commit": new, "old": old, "ref": ref, "who": who(), "options": options}
-        for message in engine.stream("deploy", source="push", **asked):
-            if "done" in message:
-                outcome = message["done"]
-            else:
-                teller.tell(message["event"])
+        for event in events(engine, teller, asked):
+            teller.tell(event)
+            if event["type"] == "done":
+                return ""
+            if event["type"] == "failed":
+                where = (event["server"], event["stage"], event["cause"])
+                return one_line(": ".join(part for part in where if part))
     except EngineError as exc:
         teller.line(exc.hint)
         return one_line(exc.message)
     except (OSError, ValueError, KeyError) as exc:
         teller.line("start the cloud (`make up`), then push again")
         return one_line(f"no cloud in {home}: {exc}")
-    if outcome.get("outcome") == "refused":
-        return one_line(str(outcome["message"]))
-    return ""
+    return "the engine did not say how it ended; `central status` tells"
+
+
+def events(engine: Engine, teller: Teller, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The events of the deployment. When the engine goes away in the middle, those that the next one tells of it.
+
+    Raises `EngineError`.
+    """
+    rollout = last = 0
+    end = 0.0
+    while True:
+        try:
+            if rollout:
+                messages = engine.stream("follow", rollout=rollout, after=last)
+            else:
+                messages = engine.stream("deploy", source="push", **asked)
+            for message in messages:
+                if "event" in message:
+                    event = message["event"]
+                    rollout, last = event["rollout"], event["n"]
+                    yield event
+            return
+        except EngineUnreachable:
+            if not rollout or (end and time.monotonic() > end):
+                raise
+            if not end:
+                teller.line("the engine went away; waiting for it")
+                end = time.monotonic() + BACK_S
+            time.sleep(LOOK_S)
 
 
 def project() -> str:

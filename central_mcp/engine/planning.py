@@ -30,6 +30,13 @@ class Declared:
 
 def declared(home: Home, repository: Repository, commit: str) -> Declared:
     """Read a commit. Blocking. Raises `PlanError` with every problem of the manifest."""
+    try:
+        return _declared(home, repository, commit)
+    finally:
+        repository.rest()
+
+
+def _declared(home: Home, repository: Repository, commit: str) -> Declared:
     text = repository.manifest(commit)
     try:
         manifest = load(text, MANIFEST)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from .. import registry
 from ..home import Home
@@ -21,6 +22,7 @@ from ..supervise import Program
 from .state import ServerRelease, State, StateError, now
 
 RUNNER = Path(__file__).resolve().parent.parent / "runner" / "main.py"
+log = structlog.get_logger("engine.publish")
 ROUTE_FIELDS = frozenset(Release.__struct_fields__) - {"release", "state", "replica"}
 
 
@@ -83,7 +85,10 @@ class Publisher:
 
     def read_version(self) -> None:
         """Never publish a version that readers have seen already, even when state.db was put back from a backup."""
-        self._state.at_least_version(registry.read(self._home.registry).version)
+        try:
+            self._state.at_least_version(registry.read(self._home.registry).version)
+        except registry.RegistryError as exc:
+            log.error("snapshot.unreadable", reason=str(exc))  # the next commit replaces it
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

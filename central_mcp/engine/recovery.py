@@ -47,9 +47,7 @@ async def _settle(context: Context, rollouts: Rollouts, row: Rollout, going_on: 
         return
     running = rollouts.found(row)
     if target is Stage.REVERTED:
-        await running.revert_branch()
-        running.move(Stage.REVERTED)
-        running.close()
+        await running.finish_revert()
         return
     why = Stopped(f"the engine was restarted while it was {row.stage}", hint="nothing was changed; push again")
     await running.fail(why)

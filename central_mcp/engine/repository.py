@@ -75,7 +75,10 @@ class Repository:
             ) from exc
 
     def create(self) -> bool:
-        """Make it, or bring the configuration of one that exists up to date. True when it is new."""
+        """Make it, or bring the configuration of one that exists up to date. True when it is new.
+
+        Raises `SwitchError`.
+        """
         new = not self.path.exists()
         if new:
             making = self.path.with_suffix(".new")
@@ -137,8 +140,11 @@ class Repository:
                 f"commit {name} is not in {self.project}'s repository",
                 hint="push the branch that has it; other branches are stored without being deployed",
             ) from exc
-        subject = str(found.summary).encode("utf-8", "replace").decode()
-        return Commit(found.hexsha, _printable(subject), _printable(found.author.name or ""))
+        else:
+            subject = str(found.summary).encode("utf-8", "replace").decode()
+            return Commit(found.hexsha, _printable(subject), _printable(found.author.name or ""))
+        finally:
+            self.rest()
 
     def manifest(self, commit: str) -> bytes:
         """central.yml of a commit. Raises `PlanError`."""
@@ -154,17 +160,31 @@ class Repository:
             )
         return bytes(blob.data_stream.read())
 
+    def rest(self) -> None:
+        """End the git processes that gitpython keeps for reading; else they live until the garbage collector comes."""
+        if "repo" in self.__dict__:
+            self.repo.git.clear_cache()
+
     def _git(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["git", *args],
-            env=clean_env(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=GIT_S,
-            check=check,
-            cwd=self.home.git,
-        )
+        """Raises `SwitchError` when git cannot be run, is not done in time or, with `check`, fails."""
+        try:
+            return subprocess.run(
+                ["git", *args],
+                env=clean_env(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=GIT_S,
+                check=check,
+                cwd=self.home.git,
+            )
+        except (OSError, subprocess.SubprocessError) as exc:
+            said = exc.stderr if isinstance(exc, subprocess.CalledProcessError) else ""
+            raise SwitchError(
+                f"git could not work on {self.path.name}: {exc}",
+                log_tail=(said or "").splitlines()[-3:],
+                hint="is the disk full? `central doctor` tells",
+            ) from exc
 
 
 def _printable(text: str) -> str:

@@ -68,7 +68,7 @@ class Rollouts:
     def resume(self, row: Rollout) -> Running:
         """Go on with the long watch of a rollout that an engine before us began."""
         running = self._add(row, 0)
-        running.task = asyncio.get_running_loop().create_task(running.hold(), name=f"hold {row.id}")
+        running.task = asyncio.get_running_loop().create_task(running.go_on(), name=f"hold {row.id}")
         return running
 
     def found(self, row: Rollout) -> Running:
@@ -79,7 +79,7 @@ class Rollouts:
         """End what runs here; state.db says what the next engine has to do."""
         tasks = []
         for running in self._running.values():
-            await running.end_playbook()
+            await running.driver.end()
             if running.task is not None:
                 running.task.cancel()
                 tasks.append(running.task)

@@ -1,7 +1,7 @@
-"""One rollout: driven by a playbook (or by itself), told as events, always in a defined state.
+"""One rollout: its steps, told as events, always in a defined state.
 
-What the steps do lies in `staging`, `serving` and `retiring`; which move is allowed in `rollout.states`. Made by
-`engine.rollouts`.
+Who asks for the steps lies in `driving`, what they do in `staging`, `serving` and `retiring`; which move is allowed in
+`rollout.states`. Made by `engine.rollouts`.
 """
 
 import asyncio
@@ -18,11 +18,10 @@ from ..rollout import states
 from ..rollout.errors import PlanError, RolloutError, Stopped, SwitchError, WatchError
 from ..rollout.plan import Plan, Registered
 from ..rollout.states import Stage
-from . import answers, planning, undoing
+from . import answers, driving, planning, undoing
 from .context import Context
 from .events import Feed
 from .locks import Holder
-from .playbook import Playbook
 from .publish import PublishError
 from .repository import MANIFEST
 from .retiring import Retiring, point_current
@@ -32,9 +31,11 @@ from .state import Rollout, ServerRelease, StateError, now
 
 log = structlog.get_logger("engine.rollouts")
 
-STEP_IDLE_S = 60.0
-"""A playbook run by hand that asks for no further step for this long has stopped."""
 WATCH_EVERY_S = 1.0
+ENOUGH_S = 60.0
+"""Seconds that a newer rollout waits for the end of the long watch before it."""
+AGAIN_S = 2.0
+"""How often going back is tried while the disk refuses it."""
 Settle = Callable[[str], Awaitable[None]]
 Reserved = Callable[[], list[Registered]]
 STEPS = ("stage", "switch", "watch", "retire", "revert")
@@ -66,12 +67,13 @@ class Running:
         self._subject = ""
         self._staging: Staging | None = None
         self._staged: list[ServerRelease] = []
-        self._step = asyncio.Lock()
-        self._last_step = asyncio.get_running_loop().time()
+        self.stepping = asyncio.Lock()
+        self.last_step = asyncio.get_running_loop().time()
+        self.handed_over = asyncio.Event()
+        """The long watch has begun, or all is over: no step will come."""
         self._planned = asyncio.Event()
-        self._handed_over = asyncio.Event()
         self._enough = asyncio.Event()
-        self._playbook: Playbook | None = None
+        self.driver = driving.Driver(context, self)
 
     # the whole way
 
@@ -108,12 +110,7 @@ class Running:
             return
         self.move(Stage.STAGING)
         self._planned.set()
-        if self.row.source == "playbook":
-            await self._driven_by_hand()
-        elif self.row.source == "rollback":
-            await self._drive()
-        else:
-            await self._driven_by_ansible()
+        await self.driver.drive()
 
     async def _make_plan(self) -> None:
         context, row = self._context, self.row
@@ -163,43 +160,6 @@ class Running:
         self.stage = Stage.UNCHANGED
         self._answer("unchanged")
 
-    async def _driven_by_ansible(self) -> None:
-        """The playbook asks for the steps. When it ends early the engine goes on, or takes back."""
-        playbook = self._playbook = await Playbook.start(self._context.home, self.row.project, self.row.id)
-        self._context.state.do("rollout_playbook", id=self.row.id, playbook=json.dumps(playbook.record))
-        status = await playbook.wait()
-        async with self._step:  # a step that it asked for last may still be under way
-            pass
-        if self.stage in (Stage.STAGING, Stage.STAGED):
-            raise Stopped(
-                f"ansible-playbook ended with status {status} before the switch",
-                stage="playbook",
-                log_tail=playbook.tail(),
-                hint=f"{playbook.output} has all it said",
-            )
-        if self.stage is Stage.WATCHING:
-            await self._drive_on()
-
-    async def _driven_by_hand(self) -> None:
-        while not self._handed_over.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._handed_over.wait(), WATCH_EVERY_S)
-            idle = asyncio.get_running_loop().time() - self._last_step
-            if idle > STEP_IDLE_S and not self._step.locked() and not self._handed_over.is_set():
-                if self.stage is Stage.WATCHING:
-                    await self._drive_on()
-                    return
-                raise Stopped(f"the playbook asked for no step for {STEP_IDLE_S:.0f} s", hint="run it again")
-
-    async def _drive(self) -> None:
-        for step in ("stage", "switch"):
-            await self.step(step)
-        await self._drive_on()
-
-    async def _drive_on(self) -> None:
-        for step in ("watch", "retire"):
-            await self.step(step)
-
     # steps
 
     async def step(self, name: str) -> dict[str, Any]:
@@ -209,8 +169,8 @@ class Running:
             raise self.error
         if self.stage is Stage.UNCHANGED:
             return self.summary()
-        async with self._step:
-            self._last_step = asyncio.get_running_loop().time()
+        async with self.stepping:
+            self.last_step = asyncio.get_running_loop().time()
             try:
                 if name == "stage":
                     await self._stage()
@@ -230,7 +190,7 @@ class Running:
                 await self.fail(error)
                 raise error from exc
             finally:
-                self._last_step = asyncio.get_running_loop().time()
+                self.last_step = asyncio.get_running_loop().time()
         return self.summary()
 
     def summary(self) -> dict[str, Any]:
@@ -278,11 +238,15 @@ class Running:
         live = now() - self.row.started
         self._context.state.do("rollout_live", id=self.row.id, live_s=live)
         self.emit({"type": "live", "seconds": round(live, 2)})
-        await asyncio.to_thread(self._context.repository(self.row.project).keep, self.row.release, self.row.commit_id)
-        point_current(self._context.home.projects / self.row.project, self.folder)
+        await self._keep()
         await serving.warm()
         if "detach" in self.row.options:
             await self._deployed()
+
+    async def _keep(self) -> None:
+        """What serves can be found: by `current`, and by git, which must not tidy its commit away."""
+        await asyncio.to_thread(self._context.repository(self.row.project).keep, self.row.release, self.row.commit_id)
+        point_current(self._context.home.projects / self.row.project, self.folder)
 
     async def _watch(self) -> None:
         self._must_be(Stage.WATCHING)
@@ -309,17 +273,30 @@ class Running:
         self._must_be(Stage.WATCHING)
         self.move(Stage.HOLDING)
         self.task = asyncio.get_running_loop().create_task(self.hold(), name=f"hold {self.row.id}")
-        self._handed_over.set()
+        self.handed_over.set()
 
-    async def hold(self) -> None:
+    async def go_on(self) -> None:
+        """`hold` for an engine that finds the rollout serving: first what the one before may not have come to do."""
+
+        async def catch_up() -> None:
+            await self._keep()
+            if not self.feed.told("done"):
+                await self._deployed()
+
+        await self.hold(catch_up)
+
+    async def hold(self, first: Callable[[], Awaitable[None]] | None = None) -> None:
         """The long watch, then retire the old releases. Nobody waits for it."""
         try:
-            if not self.row.moved:  # the engine was killed before it could
-                await self._move_branch()
+            if first is not None:
+                await first()
             await self._watch_for(self.serving.watch_seconds())
-        except (RolloutError, StateError) as exc:
-            error = exc if isinstance(exc, RolloutError) else WatchError(str(exc))
-            await self.fail(error)
+        except RolloutError as exc:
+            await self.fail(exc)
+            return
+        except Exception as exc:  # the boundary of the long watch: whatever it was, the rollout ends
+            log.exception("rollout.broken", rollout=self.row.id)
+            await self.fail(WatchError(f"{exc or repr(exc)}", hint="log/engine.log has the details"))
             return
         with contextlib.suppress(StateError):
             self.move(Stage.DONE)
@@ -330,7 +307,7 @@ class Running:
         """End the long watch now: a newer rollout of the project takes over."""
         self._enough.set()
         if self.task is not None and self.stage in (Stage.HOLDING, Stage.REVERTING):
-            await asyncio.wait({self.task}, timeout=STEP_IDLE_S)
+            await asyncio.wait({self.task}, timeout=ENOUGH_S)
 
     # answers
 
@@ -338,7 +315,7 @@ class Running:
         await self._move_branch()
         with self._context.state.transaction():
             self._context.state.do("project_refused", name=self.row.project, refused="")
-        self._answer("rolled-back" if self._back_to else "deployed")
+        self._answer("rolled-back" if self.row.source == "rollback" else "deployed")
 
     async def _move_branch(self) -> None:
         """Compare-and-swap, right before the answer. Raises `SwitchError`."""
@@ -372,23 +349,24 @@ class Running:
         else:
             if self.stage not in (Stage.QUEUED, Stage.PLANNING):
                 await undoing.clean(self._context, self.row, self.folder)
-            self._failed()
+            self._end(Stage.FAILED)
         self.error = error
         self._refuse(error)
         if self.stage is Stage.FAILED:
             self._retiring.begin()  # an environment that only this one needed goes
-        self._handed_over.set()
+        self.handed_over.set()
         self._planned.set()
         self.close()
 
-    def _failed(self) -> None:
+    def _end(self, stage: Stage) -> None:
         try:
-            self.move(Stage.FAILED)
+            self.move(stage)
         except StateError as exc:  # the next start of the engine will find it unfinished and say the same
             log.error("rollout.not_stored", rollout=self.row.id, reason=str(exc))
-            self.stage = Stage.FAILED
+            self.stage = stage
 
     def _refuse(self, error: RolloutError) -> None:
+        late = self.feed.told("done")
         self.emit(error.event())
         state, row = self._context.state, self.row
         refused = json.dumps({"commit": row.commit_id, "why": str(error), "at": now()})
@@ -396,30 +374,48 @@ class Running:
             state.do("project_refused", name=row.project, refused=refused)
         if not self.answered.done():
             self.answered.set_result(answers.refused(row, error))
-        elif self.stage is Stage.REVERTED:
+        if late and self.stage is Stage.REVERTED:
             text = f"v{row.release} ({row.commit_id[:7]}) was taken back after its push had succeeded: {error}"
             with contextlib.suppress(StateError):
                 state.do("project_headline", name=row.project, headline=text)
 
     async def _revert(self, error: RolloutError) -> None:
         self.emit({"type": "line", "text": f"going back to v{self.row.before}: {error}"})
-        self.emit(states.move(self.stage, Stage.REVERTING))
-        version = self.serving.revert(lambda: self._store(Stage.REVERTING))
+        event = states.move(self.stage, Stage.REVERTING)
+        version = await self._switch_back()
         self.stage = Stage.REVERTING
+        self.emit(event)
         with contextlib.suppress(RolloutError):
             await self.serving.acknowledged(version)
-        await self.revert_branch()
-        self.move(Stage.REVERTED)
+        await self._revert_branch()
         self._retiring.begin()
 
-    async def revert_branch(self) -> None:
+    async def _switch_back(self) -> int:
+        """The old releases serve again, as soon as that can be written: no other state is a defined one."""
+        told = False
+        while True:
+            try:
+                return self.serving.revert(lambda: self._store(Stage.REVERTING))
+            except PublishError as exc:
+                log.error("revert.not_written", rollout=self.row.id, reason=str(exc))
+                if not told:
+                    self.emit({"type": "line", "text": f"cannot go back yet: {exc}. Trying again until it works"})
+                told = True
+                await asyncio.sleep(AGAIN_S)
+
+    async def _revert_branch(self) -> None:
         """The second half of a revert: branch and `current` follow what serves again."""
         if trouble := await undoing.revert_branch(self._context, self.row):
             self.emit({"type": "line", "text": trouble})
+        self._end(Stage.REVERTED)
 
-    async def end_playbook(self) -> None:
-        if self._playbook is not None:
-            await self._playbook.end()
+    async def finish_revert(self) -> None:
+        """A revert that an engine before us began: the old releases serve, the rest is still to be done and told."""
+        kept = self.row.error
+        await self._revert_branch()
+        self.error = WatchError(str(kept.get("cause") or "it was taken back"), server=str(kept.get("server") or ""))
+        self._refuse(self.error)
+        self.close()
 
     # small things
 

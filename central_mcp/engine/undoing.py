@@ -51,16 +51,16 @@ def _remove_new_data(context: Context, row: Rollout) -> None:
 async def revert_branch(context: Context, row: Rollout) -> str:
     """Branch and `current` follow what serves again; what went wrong with the branch, or empty."""
     before = context.state.release(row.project, row.before)
-    point_current(context.home.projects / row.project, Path(before.folder) if before else None)
     repository = context.repository(row.project)
-    if await asyncio.to_thread(repository.head) != row.commit_id:
-        return ""  # it never got there
     try:
+        point_current(context.home.projects / row.project, Path(before.folder) if before else None)
+        if await asyncio.to_thread(repository.head) != row.commit_id:
+            return ""  # it never got there
         if row.old_commit == NO_COMMIT:
             await asyncio.to_thread(repository.remove_branch, row.commit_id)
         elif row.old_commit != row.commit_id:
             await asyncio.to_thread(repository.move, row.old_commit, row.commit_id)
-    except SwitchError as exc:
+    except (SwitchError, OSError) as exc:
         log.error("revert.branch", rollout=row.id, reason=str(exc))
         return f"the branch could not be moved back: {exc}"
     return ""
