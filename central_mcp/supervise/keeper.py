@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +36,8 @@ LIVED_S = 10.0
 STOP_ALL_S = 60.0
 SHUTDOWN_S = 10.0
 READY_S = 30.0
+LOOK_S = 5.0
+"""Between two looks whether the home is still there."""
 LOCKED_S = 5.0
 """A keeper that has not taken its lock by then has failed."""
 PR_SET_CHILD_SUBREAPER = 36
@@ -49,6 +51,7 @@ class Keeper:
         self._supervisord: subprocess.Popen[bytes] | None = None
         self._log = Log(str(home.log / "keeper.log"))  # rotated, and a full disk does not matter to it
         self._lock = _take_lock(home)
+        self._root = os.stat(home.root)
 
     def run(self) -> None:
         """Keep supervisord running until SIGTERM or SIGINT; then end everything. Raises `SuperviseError` at start."""
@@ -61,6 +64,9 @@ class Keeper:
             started = time.monotonic()
             self._supervisord = self._start()
             self._wait(wake)
+            if not self._still_ours():
+                self._leave()
+                return
             if self._wanted:
                 self._after_death(time.monotonic() - started, wake)
         self._stop()
@@ -89,12 +95,12 @@ class Keeper:
         self._log.write([text.encode()], f"keeper {os.getpid()}")
 
     def _wait(self, wake: int) -> None:
-        """Until supervisord has died or a signal asks for the end; reaps whatever else was orphaned to us."""
-        while self._wanted:
+        """Until supervisord has died, a signal asks for the end or the home is gone; reaps what was orphaned to us."""
+        while self._wanted and self._home_is_there():
             if self._ended():
                 return
-            select.select([wake], [], [])
-            os.read(wake, 4096)
+            if select.select([wake], [], [], LOOK_S)[0]:
+                os.read(wake, 4096)
 
     def _ended(self) -> bool:
         """Reap; has supervisord been among the dead?"""
@@ -103,6 +109,32 @@ class Keeper:
         if status is not None:
             self._supervisord.returncode = os.waitstatus_to_exitcode(status)
         return self._supervisord.returncode is not None
+
+    def _home_is_there(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.stat(self._home.root), self._root)
+        return False
+
+    def _still_ours(self) -> bool:
+        """A lock file that was deleted is made anew; one that another keeper or `stop` made meanwhile ends us."""
+        if not self._home_is_there():
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self._home.run / LOCK), os.fstat(self._lock)):
+                return True
+        try:
+            fresh = _take_lock(self._home)
+        except KeeperError:
+            return False
+        os.close(self._lock)
+        self._lock = fresh
+        return True
+
+    def _leave(self) -> None:
+        """End what is below us and nothing else: the home is another keeper's now, or gone."""
+        for pid in leftovers.below(os.getpid()):
+            _signal(pid, signal.SIGKILL)
+        self._say(f"ends: {self._home.root} is gone, or another keeper's")
 
     def _after_death(self, lived_s: float, wake: int) -> None:
         self._deaths = 1 if lived_s > LIVED_S else self._deaths + 1
@@ -189,8 +221,9 @@ def stop(home: Home, timeout_s: float = STOP_ALL_S + 2 * SHUTDOWN_S) -> bool:
             _signal(pid, signal.SIGKILL)
             if not _gone(home, time.monotonic() + SHUTDOWN_S):
                 raise KeeperError(f"the keeper of {home.root} (pid {pid}) does not end, not even when killed")
-    killed = leftovers.end_all(home)
-    leftovers.remove_sockets(home)
+    with _locked(home):  # so that a keeper whose lock file was deleted starts nothing again
+        killed = leftovers.end_all(home)
+        leftovers.remove_sockets(home)
     if left := leftovers.marked(home):
         raise KeeperError(f"{home.root}: processes {left} do not end; end them as the user they belong to")
     return pid is not None or killed > 0
@@ -229,6 +262,21 @@ def _take_lock(home: Home) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+@contextlib.contextmanager
+def _locked(home: Home) -> Iterator[None]:
+    """Hold the lock, if there is a folder for it and no keeper is just starting."""
+    try:
+        descriptor = _take_lock(home)
+    except KeeperError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        (home.run / LOCK).unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _become_subreaper() -> None:

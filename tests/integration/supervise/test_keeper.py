@@ -138,6 +138,58 @@ def test_an_emptied_run_folder_and_stale_sockets_do_not_matter() -> None:
         assert not made.home.router_socket.exists()
 
 
+def keeper_of(made: Cloud) -> int:
+    pid = keeper.running(made.home)
+    assert pid is not None
+    return pid
+
+
+def ended(pid: int) -> bool:
+    return "State:\tZ" in status.read_text() if (status := Path(f"/proc/{pid}/status")).exists() else True
+
+
+def test_a_keeper_whose_lock_file_was_deleted_gives_way_to_the_next() -> None:
+    with cloud() as made:
+        plain = made.program("plain")
+        made.up(plain)
+        first = keeper_of(made)
+        shutil.rmtree(made.home.run)
+        made.up(plain)
+        wait_until(lambda: ended(first), "the first keeper has ended")
+        assert keeper_of(made) != first
+        assert len(running_as(made, "supervisord")) == 1
+
+
+def test_a_deleted_lock_file_hides_no_keeper_from_stop() -> None:
+    with cloud() as made:
+        made.up(made.program("plain"))
+        first = keeper_of(made)
+        (made.home.run / keeper.LOCK).unlink()
+        assert keeper.stop(made.home)
+        wait_until(lambda: ended(first), "the keeper has ended")
+        made.nothing_left()
+        assert made.sockets() == []
+
+
+def test_a_deleted_lock_file_stops_no_recovery() -> None:
+    with cloud() as made:
+        made.up()
+        first, old = keeper_of(made), made.supervisor.pid()
+        (made.home.run / keeper.LOCK).unlink()
+        kill(old)
+        new_supervisord(made, old)
+        assert keeper_of(made) == first
+
+
+def test_a_deleted_home_ends_what_ran_in_it() -> None:
+    with cloud() as made:
+        made.up(made.program("plain"))
+        first = keeper_of(made)
+        shutil.rmtree(made.home.root)
+        wait_until(lambda: ended(first), "the keeper has ended")
+        made.nothing_left()
+
+
 def test_a_configuration_that_cannot_be_read_is_named_at_start() -> None:
     with cloud() as made:
         (made.home.etc / "programs" / "api.conf").write_text("[program:x]\nnumprocs=many\ncommand=/bin/true\n")
