@@ -120,7 +120,9 @@ class Sessions:
         self._ended.add(session.sealed.id)
         local = self._local.pop(session.sealed.id, None)
         for exchange in list(local.open.values()) if local else []:
+            del local.open[exchange.id]  # type: ignore[union-attr]  # there is none without it
             exchange.cancel()
+            exchange.conversation.sink.settled()
         self._front.link.end(session.principal, session.name)
 
     def _remember(self, id: bytes) -> _Local:
@@ -152,6 +154,9 @@ class Ended:
         self._refresh()
         if self._read >= MAX_ENDED:
             self._path.replace(self._path.with_suffix(".1"))
+            self._read = 0
+            self._ids.clear()
+            self._load(self._path.with_suffix(".1"))
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, id)
@@ -168,6 +173,8 @@ class Ended:
             return
         if size < self._read:  # another coordinator began a new file
             self._read = 0
+            self._ids.clear()
+            self._load(self._path.with_suffix(".1"))
         with self._path.open("rb") as file:
             file.seek(self._read)
             data = file.read()

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 import pytest
@@ -162,12 +162,21 @@ def test_discover_names_both_eras(cloud: Cloud) -> None:
 class Stream:
     """An event stream that stays open."""
 
-    def __init__(self, cloud: Cloud, method: str, message: Any, headers: dict[str, str]) -> None:
+    def __init__(
+        self, cloud: Cloud, method: str, message: Any, headers: dict[str, str], *, answers: bool = True
+    ) -> None:
+        """`answers`: its headers come at once; else wait for them with `answer`."""
+        self.response: HTTPResponse | None = None
         self._connection = HTTPConnection("127.0.0.1", cloud.port, timeout=PATIENCE)
         self._connection.request(method, "/mcp", json.dumps(message) if message else None, headers)
+        if answers:
+            self.answer()
+
+    def answer(self) -> None:
         self.response = self._connection.getresponse()
 
     def event(self) -> Any:
+        assert self.response is not None
         while True:
             line = self.response.readline().decode()
             if not line:
@@ -176,7 +185,8 @@ class Stream:
                 return json.loads(line[6:])
 
     def close(self) -> None:
-        self.response.close()
+        if self.response is not None:
+            self.response.close()
         self._connection.close()
 
 
@@ -246,6 +256,22 @@ def test_a_deleted_session_is_unknown(cloud: Cloud) -> None:
     assert legacy(cloud, session=session, method="DELETE").status == 200
     assert legacy(cloud, request("tools/list", modern=False), session).status == 404
     assert legacy(cloud, session=session, method="DELETE").status == 404
+
+
+def test_the_end_of_a_session_ends_what_waits_in_it(cloud: Cloud) -> None:
+    session = opened(cloud)
+    before = open_calls(cloud)
+    hanging = call("plain__hang", 7, modern=False)
+    headers = headers_for(cloud, hanging) | LEGACY | {"Mcp-Session-Id": session}
+    stream = Stream(cloud, "POST", hanging, headers, answers=False)
+    try:
+        wait_until(lambda: open_calls(cloud) > before, "the call under way")
+        assert legacy(cloud, session=session, method="DELETE").status == 200
+        stream.answer()
+        assert stream.event() is None
+        assert open_calls(cloud) == before
+    finally:
+        stream.close()
 
 
 def test_a_stolen_session_or_cursor_reads_like_an_unknown_one(cloud: Cloud) -> None:
