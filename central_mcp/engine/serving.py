@@ -181,6 +181,10 @@ class Serving:
     def _revert_one(self, change: Change, release: int | None) -> None:
         state = self._context.state
         old = state.server_release(change.server, release) if release is not None else None
+        owner = state.servers().get(change.server)
+        if owner is not None and owner.project not in ("", self._rollout.project):
+            log.warning("revert.not_ours", server=change.server, owner=owner.project)  # another took the name since
+            return
         if old is None:
             state.do("disown_server", name=change.server)
             return
