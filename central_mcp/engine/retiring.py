@@ -100,7 +100,7 @@ class Retiring:
         async with self._tidying:
             try:
                 self._forget_records()
-                await asyncio.to_thread(_remove, self._context.home, *self._unused())
+                await asyncio.to_thread(_remove, self._context.home, *self._unused(), self._unread())
             except Exception as exc:  # noqa: BLE001 - a full disk or a foreign file must not stop other work
                 log.warning("tidy.failed", reason=str(exc))
 
@@ -135,8 +135,19 @@ class Retiring:
         folders = [path for path in home.projects.glob("*/releases/*") if not {path, path.resolve()} & kept]
         return folders, {Path(row.program["env_dir"]) for row in rows if row.program["env_dir"]}
 
+    def _unread(self) -> list[Path]:
+        """Tool lists of releases, and logs of rollouts, that are forgotten."""
+        home, state = self._context.home, self._context.state
+        lists = {row.route.get("tools") for row in state.server_releases(live=False)}
+        known = {str(number) for number in state.rollout_ids()}
+        return [path for path in home.registry.glob("tools/*.json") if path.stem not in lists] + [
+            path for path in home.log.glob("rollouts/*.log") if path.stem not in known
+        ]
 
-def _remove(home: Home, folders: list[Path], envs: set[Path]) -> None:
+
+def _remove(home: Home, folders: list[Path], envs: set[Path], files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
     for folder in folders:
         remove_folder(folder)
     remove_unused(home, envs)

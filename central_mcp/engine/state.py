@@ -231,6 +231,10 @@ class State:
         """Newest first."""
         return [_rollout(row) for row in self._rows("rollouts", project=project, limit=limit)]
 
+    def rollout_ids(self) -> set[int]:
+        """Of all rollouts on record."""
+        return {int(row["id"]) for row in self._rows("rollout_ids")}
+
     def open_rollouts(self) -> list[Rollout]:
         return [_rollout(row) for row in self._rows("open_rollouts")]
 

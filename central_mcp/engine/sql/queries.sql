@@ -78,6 +78,8 @@ VALUES (:project, :commit_id, :old_commit, :who, :source, :options, :stage, :sta
 SELECT * FROM rollouts WHERE id = :id;
 -- name: rollouts
 SELECT * FROM rollouts WHERE project = :project ORDER BY id DESC LIMIT :limit;
+-- name: rollout_ids
+SELECT id FROM rollouts;
 -- name: open_rollouts
 SELECT * FROM rollouts WHERE stage NOT IN ('done', 'unchanged', 'failed', 'reverted') ORDER BY id;
 -- name: rollout_stage
