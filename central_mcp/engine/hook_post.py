@@ -1,4 +1,4 @@
-"""post-receive: tells the pusher which refs were only stored, and the engine that the push is over."""
+"""post-receive: tells the pusher which refs were only stored. Rollouts do not wait for it."""
 
 import sys
 from pathlib import Path
@@ -17,5 +17,7 @@ def main(home: Path) -> int:
     except (EngineError, OSError, ValueError, KeyError):
         return 0
     for ref in answer["stored"]:
-        teller.line(f"{ref} is stored, not deployed; a push to {answer['branch']} deploys")
+        named, branch = ref.removeprefix("refs/heads/"), answer["branch"]
+        how = f" (git push central {named}:{branch})" if ref.startswith("refs/heads/") else ""
+        teller.line(f"{ref} is stored, not deployed; a push to {branch} deploys{how}")
     return 0
