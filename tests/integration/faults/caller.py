@@ -35,7 +35,7 @@ def call(id, name, arguments):
     if name == "write":
         with open({effects!r}, "a") as file:
             file.write(str(arguments["n"]) + "\\n")
-    time.sleep(0.1)
+    time.sleep(arguments.get("seconds", 0.1))
     say(id, {{"content": [{{"type": "text", "text": f"{{VERSION}} {{arguments['n']}}"}}]}})
 
 for line in sys.stdin:

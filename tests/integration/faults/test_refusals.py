@@ -1,6 +1,7 @@
-"""Pushes that must not deploy: git fails with words that help, the old release serves without a gap, nothing is left."""
+"""Pushes that must not deploy: git fails with words that help, the old release serves on, nothing is left."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -85,12 +86,6 @@ def same_tool_twice(project: Project) -> None:
     project.write("alpha/server.py", busy_server(project.cloud).replace('"name": "write"', '"name": "read"'))
 
 
-def health_call_fails(project: Project) -> None:
-    text = (project.folder / "central.yml").read_text()
-    project.write("central.yml", text.replace("    category", "    health: {tool: none}\n    category", 1))
-    project.write("alpha/server.py", busy_server(project.cloud).replace("time.sleep", "a.b"))
-
-
 def two_broken(project: Project) -> None:
     for name in ("alpha", "beta"):
         project.write(f"{name}/server.py", f"import sys\nsys.exit('{name} is broken')\n")
@@ -160,7 +155,6 @@ BROKEN: dict[Breaking, tuple[str, ...]] = {
     dies_after_initialize: ("alpha: gate", "exited with code 1", "NameError"),
     tools_are_text: ("alpha: gate", "tools/list"),
     same_tool_twice: ("alpha: gate", "read", "twice"),
-    health_call_fails: ("alpha: gate",),
     two_broken: ("alpha: gate", "alpha is broken", "beta"),
     many_problems: ("plan", "Gamma", "toys", "colour", "npm:NAME@VERSION", "central.yml:"),
     no_npm_package: ("ghost: lock", "central-mcp-no-such-package", "does not exist"),
@@ -321,8 +315,6 @@ def test_the_caller_of_the_old_release_noticed_nothing_of_all_this(cloud: Cloud,
 
 def push(project: Project, *words: str) -> tuple[int, str]:
     """`git push` with options of git's own or several refs."""
-    import subprocess
-
     options = [word for word in words if word.startswith("-")]
     refs = [word for word in words if not word.startswith("-")]
     done = subprocess.run(
