@@ -136,6 +136,18 @@ def install(names):
     run([*uv, "sync", *into, "--require-hashes", "--compile-bytecode", *locks], "installing the locked packages")
     ours = ["-e", str(ROOT), "-e", str(ROOT / "bridge")]
     run([*uv, "install", *into, "--no-deps", "--no-build-isolation", *ours], "installing central-mcp itself")
+    relative_paths()
+
+
+def relative_paths():
+    """Make the .pth files of our two packages lead to this checkout by a relative path, which is plain ASCII.
+
+    Python 3.11 reads them in the encoding of the locale: with LC_ALL=C it would not start in /home/zoë.
+    """
+    for file in VENV.glob("lib/python3*/site-packages/_editable_impl_*.pth"):
+        target = file.read_text(encoding="utf-8").strip()
+        if os.path.isabs(target):
+            file.write_text(os.path.relpath(target, file.parent.resolve()) + "\n", encoding="utf-8")
 
 
 def bootstrap(dev):

@@ -109,3 +109,17 @@ def test_a_changed_lock_is_seen(bootstrap: ModuleType, monkeypatch: pytest.Monke
     with (checkout / "requirements" / "bridge.txt").open("a") as lock:
         lock.write("# changed\n")
     assert bootstrap.plan(dev=False)[1] != before
+
+
+def test_this_checkout_is_found_by_a_path_that_every_locale_can_read(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = tmp_path / "Zoë"
+    site = checkout / ".venv" / "lib" / "python3.11" / "site-packages"
+    site.mkdir(parents=True)
+    file = site / "_editable_impl_central_mcp.pth"
+    file.write_text(f"{checkout}/bridge", encoding="utf-8")
+    monkeypatch.setattr(bootstrap, "VENV", checkout / ".venv")
+    for _ in range(2):
+        bootstrap.relative_paths()
+        assert (site / file.read_text(encoding="ascii").strip()).resolve() == checkout / "bridge"
