@@ -56,7 +56,10 @@ def connect(
     name: Annotated[str, typer.Option("--name", "-n", help="Name of the entry.")] = ENTRY,
     as_json: Json = False,
 ) -> None:
-    """Put the bridge into a client's file in this folder; its other entries stay. `print` only shows the entry."""
+    """Put the bridge into a client's file in this folder.
+
+    Its other entries stay. `print` only shows the entry.
+    """
     from .connect import write_entry
     from .up import mcp_entry
 

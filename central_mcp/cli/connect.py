@@ -48,7 +48,8 @@ def entry(bridge: Path, url: str, project: str, client_id: str, key_file: Path) 
 
 def merged(text: str, client: Client, name: str, value: dict[str, Any], file: Path) -> str:
     """`text` (a client's file, may be empty) with `name` set to `value` and all else as it was. Raises `CliError`."""
-    by_hand = f"put the entry there by hand: central connect --client print --name {name}"
+    typed = ', with "type": "stdio"' if client.typed else ""
+    by_hand = f"put the entry under its `{client.key}` by hand{typed}: central connect --client print --name {name}"
     try:
         document = json.loads(text) if text.strip() else {}
     except ValueError as exc:

@@ -1,5 +1,7 @@
 """Commands that only look: status, logs, watch, doctor."""
 
+import contextlib
+import sys
 from typing import Annotated
 
 import typer
@@ -11,7 +13,7 @@ from .output import print_json
 
 
 def status(as_json: Json = False) -> None:
-    """Which commit of each project serves, which was refused and why, and every server and program."""
+    """Say what serves, what was refused and why; all servers."""
     from .status import print_status
 
     answer = Cloud().ask("status")
@@ -26,14 +28,24 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines to begin with.")] = 50,
 ) -> None:
-    """Print the last lines that a server wrote on stderr, or a program's log."""
+    """Print the last lines that a server or program logged."""
     from . import logs as files
 
     cloud = Cloud()
     paths = files.find(cloud.home, server)
+    if not paths and silent(cloud, server):
+        print(f"{server} has written nothing yet", file=sys.stderr)
+        return
     if not paths:
         raise CliError(f"{server}: no log in {cloud.home.log}", f"there are: {', '.join(files.names(cloud.home))}")
     files.show(paths, lines, follow)
+
+
+def silent(cloud: Cloud, name: str) -> bool:
+    """There is such a server, as far as the cloud can be asked; it has just not written anything."""
+    with contextlib.suppress(CliError):
+        return name in {server["name"] for server in cloud.ask("status")["servers"]}
+    return False
 
 
 def watch(
@@ -49,7 +61,7 @@ def watch(
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check this machine and the cloud; each finding says what to do. Exit 1 if something is wrong."""
+    """Check this machine and the cloud; say what to do. Exit 1 if something is wrong."""
     from .doctor import examine, print_findings
 
     findings = examine(Cloud())

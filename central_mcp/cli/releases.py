@@ -1,6 +1,7 @@
 """Commands that change what serves: project, plan, deploy, releases, rollback."""
 
 import getpass
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,13 +20,15 @@ def project_create(
     name: Annotated[str, typer.Argument(help="Name, as in `project:` of its central.yml.")], as_json: Json = False
 ) -> None:
     """Make a project's repository and print its git remote. An existing one is kept."""
-    made = Cloud().ask("project.create", name=name)
+    cloud = Cloud()
+    made = cloud.ask("project.create", name=name)
     if as_json:
         print_json(made)
         return
     print(f"{name}: {'made' if made.get('created') else 'is there already'}")
     print(f"remote  {made['remote']}")
-    print(f"next    git remote add central {made['remote']} && git push central main")
+    branch = cloud.home.settings.branch
+    print(f"next    git remote add central {shlex.quote(made['remote'])} && git push central HEAD:{branch}")
 
 
 @command(project_app, "list", example="central project list")
@@ -43,7 +46,7 @@ def plan(
     folder: Annotated[Path, typer.Option("--folder", help="Folder with central.yml.")] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Check central.yml of this folder and say which servers a push would touch. Changes nothing."""
+    """Check central.yml and say what a push would change. Changes nothing itself."""
     from .plan import plan as make_plan
     from .plan import print_plan
 
@@ -62,7 +65,7 @@ def deploy(
     option: Annotated[list[str] | None, typer.Option("-o", help="Push option, as `git push -o`.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Deploy a commit that the project's repository holds, through the same gate as a push."""
+    """Deploy a commit that was pushed, through the same gate as a push."""
     cloud = Cloud()
     roll(cloud, as_json, "deploy", project=cloud.project(project), commit=commit, options=option or [])
 
@@ -72,7 +75,10 @@ def rollback(
     project: Project = None,
     as_json: Json = False,
 ) -> None:
-    """Serve an older release again, under a new number; the newer one is kept. Watched on afterwards."""
+    """Serve an older release again, under a new number.
+
+    The newer one is kept. The release is watched on afterwards.
+    """
     cloud = Cloud()
     release_to = release_number(release)
     roll(cloud, as_json, "rollback", project=cloud.project(project), release=release_to, options=["detach"])

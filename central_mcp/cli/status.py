@@ -8,6 +8,17 @@ from typing import Any
 from .cloud import Cloud
 from .output import age, print_table
 
+STAGES = {
+    "queued": "waiting for its turn: commit {}",
+    "planning": "being compared with what serves: commit {}",
+    "staging": "being built and tried: commit {}",
+    "staged": "ready to serve: commit {}",
+    "switching": "being switched to: commit {}",
+    "watching": "watched: commit {} serves; if it fails now, the release before comes back",
+    "holding": "still watched: commit {} serves; if it fails now, the release before comes back",
+    "reverting": "going back: commit {} failed while it served",
+}
+"""A rollout's stage (rollout/states.py) as a user reads it."""
 SERVER_COLUMNS = ("name", "project", "category", "port", "release", "state", "tools", "calls", "errors")
 
 
@@ -39,11 +50,16 @@ def project_lines(project: dict[str, Any]) -> list[str]:
         lines.append(f"  refused{at}: commit {str(refused['commit'])[:7]}: {refused['why']}")
     rollout = project.get("rollout")
     if rollout:
-        since = f" since {age(rollout['since'])}" if rollout.get("since") else ""
-        lines.append(
-            f"  under way: {rollout.get('stage')} of {str(rollout.get('commit'))[:7]} by {rollout.get('who')}{since}"
-        )
+        lines.append("  " + rollout_line(rollout))
     return lines
+
+
+def rollout_line(rollout: dict[str, Any]) -> str:
+    """What the rollout does now, in words that fit `commit 1a2b3c4`; whose it is and for how long."""
+    stage = str(rollout.get("stage"))
+    line = STAGES.get(stage, f"{stage}: commit {{}}").format(str(rollout.get("commit"))[:7])
+    began = f", began {age(rollout['since'])} ago" if rollout.get("since") else ""
+    return f"{line} (by {rollout.get('who')}{began})"
 
 
 def server_rows(servers: list[dict[str, Any]]) -> list[Sequence[Any]]:

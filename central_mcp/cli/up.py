@@ -5,6 +5,7 @@ Each step may be repeated: what is there is kept. Interrupted anywhere, the next
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -100,7 +101,7 @@ def provision(root: Path, steps: Steps) -> str:
     if child.returncode:
         told = "\n".join(wrong or tail[-15:])
         raise CliError(f"provisioning: {told}", f"see {log}")
-    return f"{changed} changes" if changed else "nothing to change"
+    return f"{changed} change{'s' if changed > 1 else ''}" if changed else "nothing to change"
 
 
 def failure(line: str) -> str:
@@ -142,7 +143,7 @@ def deploy_fleet(cloud: Cloud, folder: Path, steps: Steps) -> str:
             steps.line(f"{folder} has changes that are not committed; v{serving} serves on")
         return project
     steps.start(f"push {project}")
-    steps.line(f"git -C {folder} push central {branch}")
+    steps.line(f"git -C {shlex.quote(str(folder))} push central {branch}")
     push(folder, branch, lambda line: steps.line(f"  {line}"))
     steps.done("accepted")
     return project

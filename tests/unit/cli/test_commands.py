@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from central_mcp.cli.main import main
+from central_mcp.cli.status import STAGES
 from central_mcp.home import Home
+from central_mcp.rollout.states import TERMINAL, Stage
 
 from .conftest import Answers, FakeEngine
 
@@ -116,6 +119,15 @@ def test_status_says_what_serves_and_what_was_refused_and_why(central: Central, 
     assert "git   PROJECT_fleet  version-control  3300  3        serving  12" in out
 
 
+@pytest.mark.parametrize("stage", sorted(set(Stage) - TERMINAL))
+def test_status_says_what_a_rollout_does_in_a_users_words(central: Central, engine: Engine, stage: Stage) -> None:
+    rollout = {"id": 7, "who": "zoë", "since": time.time() - 130, "stage": str(stage), "commit": "abcdef1234"}
+    project = {**STATUS["projects"][0], "rollout": rollout}
+    engine({"status": [{"done": {**STATUS, "projects": [project]}}]})
+    line = next(line for line in central("status")[1].splitlines() if "abcdef1" in line)
+    assert line == f"  {STAGES[str(stage)].format('abcdef1')} (by zoë, began 2 min ago)"
+
+
 def test_status_in_json_is_the_engines_answer(central: Central, engine: Engine) -> None:
     engine({"status": [{"done": STATUS}]})
     assert json.loads(central("status", "--json")[1]) == STATUS
@@ -128,11 +140,11 @@ def test_watch_ends_after_the_readings_asked_for(central: Central, engine: Engin
 
 
 def test_a_project_is_made_and_its_remote_printed(central: Central, engine: Engine) -> None:
-    made = {"path": "/h/git/PROJECT_a.git", "remote": "/h/git/PROJECT_a.git", "created": True}
+    made = {"path": "/h h/git/PROJECT_a.git", "remote": "/h h/git/PROJECT_a.git", "created": True}
     fake = engine({"project.create": [{"done": made}]})
     code, out, _ = central("project", "create", "PROJECT_a")
     assert (code, fake.asked) == (0, [{"do": "project.create", "name": "PROJECT_a"}])
-    assert "git remote add central /h/git/PROJECT_a.git && git push central main" in out
+    assert "git remote add central '/h h/git/PROJECT_a.git' && git push central HEAD:main" in out
 
 
 def test_the_cloud_refuses_with_its_hint(central: Central, engine: Engine) -> None:
@@ -283,6 +295,14 @@ def test_logs_shows_the_end_of_a_servers_log(central: Central, home: Home) -> No
     code, _, err = central("logs", "gti")
     assert code == 1
     assert "there are: git" in err
+
+
+def test_a_server_that_wrote_nothing_is_not_an_unknown_one(central: Central, engine: Engine) -> None:
+    engine({"status": [{"done": STATUS}]})
+    assert central("logs", "git") == (0, "", "git has written nothing yet\n")
+    code, _, err = central("logs", "gti")
+    assert code == 1
+    assert err.startswith("error: gti: no log in ")
 
 
 def test_the_schema_is_json(central: Central) -> None:
