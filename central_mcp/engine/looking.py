@@ -37,7 +37,7 @@ def _project(context: Context, rollouts: Rollouts, project: Project) -> dict[str
         "name": project.name,
         "commit": project.commit_id or None,
         "release": project.release or None,
-        "subject": release.subject if release else "",
+        "subject": release.subject if release and release.commit_id == project.commit_id else "",
         "refused": json.loads(project.refused) if project.refused else None,
         "headline": project.headline or None,
         "rollout": running
