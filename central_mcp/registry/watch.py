@@ -23,6 +23,7 @@ class Watch:
         self._registry = registry
         self._changed = changed
         self._seen: tuple[int, int, int] | None = None
+        self._refused: tuple[int, int, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.current = Snapshot(version=0)
 
@@ -41,12 +42,14 @@ class Watch:
         """Look now instead of at the next tick; returns the snapshot in force."""
         stamp = self._stamp()
         if stamp != self._seen:
-            self._seen = stamp
             try:
                 snapshot = read(self._registry)
-            except RegistryError as exc:
-                log.error("snapshot.refused", reason=str(exc), serving=self.current.version)
+            except RegistryError as exc:  # looked at again: we may only be out of descriptors
+                if stamp != self._refused:
+                    log.error("snapshot.refused", reason=str(exc), serving=self.current.version)
+                self._refused = stamp
             else:
+                self._seen = stamp
                 if snapshot.version != self.current.version:
                     self._take(snapshot)
         return self.current
@@ -66,5 +69,5 @@ class Watch:
         self._timer = asyncio.get_running_loop().call_later(INTERVAL_S, self._tick)
 
     def _tick(self) -> None:
+        self._schedule()  # first, so that a fault in `changed` does not end the watch
         self.refresh()
-        self._schedule()
