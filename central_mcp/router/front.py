@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 import structlog
 
-from central_mcp.protocol.errors import InvalidRequest, ProtocolError
+from central_mcp.protocol.errors import InternalError, InvalidRequest, ProtocolError
 from central_mcp.protocol.frames import MAX_FRAME, VERSION, Decoder, FrameError, Head, Kind, encode
 
 from .call import Call
@@ -154,6 +154,9 @@ class Front(asyncio.Protocol):
                 self.desk.dispatch(call)
             except ProtocolError as exc:
                 self.answer(call, Kind.ERROR, exc.body(), "")
+            except Exception:  # boundary: one call's trouble must not cost the link, and with it all other calls
+                log.exception("call.failed", method=head.method, server=head.server)
+                self.answer(call, Kind.ERROR, InternalError("the router failed; its log says why").body(), "")
         elif kind == Kind.CANCEL:
             cancelled = self.calls.pop(head.id, None)
             if cancelled is not None:
