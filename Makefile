@@ -27,8 +27,8 @@ venv: ## make .venv from the locks in requirements/
 dev: ## the same, with what the tests and linters need
 	@$(PYTHON) scripts/bootstrap.py --dev
 
-test: dev ## run the tests (arguments: make test ARGS="-k names")
-	@$(BIN)/python -m pytest $(ARGS)
+test: dev ## run the tests, one process a core (arguments: make test ARGS="-k names")
+	@$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: dev ## ruff, mypy --strict, ansible-lint
 	@$(BIN)/ruff check .

@@ -42,8 +42,8 @@ def test_the_holder_is_named_with_pid_and_command(listener: socket.socket, tmp_p
     port = listener.getsockname()[1]
     holder = find_holder("127.0.0.1", port)
     assert holder.pid == os.getpid()
-    assert "pytest" in holder.program
-    with pytest.raises(PreflightError, match=rf"port {port}: taken by .*pytest.* \(pid {os.getpid()}\)") as caught:
+    assert "python" in holder.program
+    with pytest.raises(PreflightError, match=rf"port {port}: taken by .*python.* \(pid {os.getpid()}\)") as caught:
         check_port(tmp_path, port)
     assert "CENTRAL_PORT=" in caught.value.next_step
 
