@@ -7,8 +7,10 @@ Used by `engine.running`.
 import asyncio
 import contextlib
 import json
+import shutil
 from typing import TYPE_CHECKING
 
+from ..home import Home
 from ..rollout.errors import Stopped
 from ..rollout.states import Stage
 from .context import Context
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 STEP_IDLE_S = 60.0
 """A playbook run by hand that asks for no further step for this long has stopped."""
 LOOK_S = 1.0
+NEEDED_BYTES = 4 << 20
+"""ansible-playbook needs about a quarter of it for its temporary files."""
 
 
 class Driver:
@@ -58,7 +62,7 @@ class Driver:
                 f"ansible-playbook ended with status {status} before the switch",
                 stage="playbook",
                 log_tail=playbook.tail(),
-                hint=f"{playbook.output} has all it said",
+                hint=_hint(self._context.home, playbook),
             )
         if running.stage is Stage.WATCHING:
             await self._steps("watch", "retire")
@@ -78,3 +82,11 @@ class Driver:
     async def _steps(self, *names: str) -> None:
         for name in names:
             await self._running.step(name)
+
+
+def _hint(home: Home, playbook: Playbook) -> str:
+    """What to do about a playbook that has died: on a full disk it could not even say why."""
+    free = shutil.disk_usage(home.root).free
+    if free < NEEDED_BYTES:
+        return f"the disk of {home.root} has only {free >> 10} KiB left; make room and push again"
+    return f"{playbook.output} has all it said"

@@ -106,6 +106,7 @@ class Caller:
 
     def __init__(self, cloud: Cloud, busy: "Busy", *servers: str) -> None:
         self._cloud = cloud
+        effects(cloud).unlink(missing_ok=True)
         names = servers or ("alpha", "beta")
         self._tools = [f"{name}__{tool}" for tool in ("read", "write") for name in names]
         url = cloud.url.replace("http:", "ws:") + "/mcp"

@@ -17,8 +17,8 @@ from .caller import Busy, busy_project, busy_server
 from .census import settled
 
 SIZE_MIB = 64
-ROOM_KIB = (0, 48, 400, 1600)
-"""Left free on the disk: failures at the record of the rollout, its event log, its folder, its sources."""
+ROOM_KIB = (0, 48, 1600)
+"""Left free on the disk: failures at the record of the rollout, at its playbook, at its sources."""
 FILLED = "filled"
 
 

@@ -66,19 +66,16 @@ def include(cloud: Cloud) -> Path:
 @pytest.mark.parametrize("which", [snapshot, table, include], ids=lambda which: which.__name__)
 def test_a_half_written_file_hurts_no_call_and_is_mended(cloud: Cloud, busy: Busy, which) -> None:  # type: ignore[no-untyped-def]
     settled(cloud)
-    before, path = Census(cloud), which(cloud)
+    path = which(cloud)
     whole = path.read_bytes()
     with Caller(cloud, busy) as caller:
+        before = Census(cloud)
         half = path.with_name(".half")
         half.write_bytes(whole[: len(whole) // 2])
         half.replace(path)
         caller.flows()
         os.kill(cloud.program_pid("engine"), 9)
-        wait_until(
-            lambda: path.read_bytes()[:40] == whole[:40] and len(path.read_bytes()) >= len(whole) - 20,
-            "it to be mended",
-            60,
-        )
+        wait_until(lambda: len(path.read_bytes()) > len(whole) * 3 / 4, "it to be mended", 30)
         caller.flows()
         assert caller.errors() == []
     busy.project.write("README.md", which.__name__)
