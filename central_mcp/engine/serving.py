@@ -11,7 +11,7 @@ import structlog
 from ..rollout.errors import SwitchError
 from ..rollout.plan import Change
 from ..rollout.states import Stage
-from ..rollout.watch import Reading, Thresholds, since, verdict
+from ..rollout.watch import SLOW_IN_A_ROW, Reading, Thresholds, since, slow, verdict
 from .back import BackError
 from .context import Context
 from .state import Rollout, ServerRelease
@@ -30,6 +30,7 @@ class Serving:
         self._changes = [Change(**change) for change in rollout.plan]
         self._before: dict[str, Reading] = {}
         self._start: dict[str, Reading] = {}
+        self._slow: dict[str, int] = {}
 
     # switch
 
@@ -125,10 +126,15 @@ class Serving:
             reading = readings.get((row.server, row.release), NOTHING)
             start = self._start.get(row.server, NOTHING)
             limits = Thresholds(**row.program["thresholds"])
-            why = verdict(self._before.get(row.server, NOTHING), since(start, reading), limits)
+            before, now = self._before.get(row.server, NOTHING), since(start, reading)
+            why = verdict(before, now, limits) or self._slow_for_long(row.server, slow(before, now, limits))
             if why:
                 return f"{row.name}: {why}"
         return ""
+
+    def _slow_for_long(self, server: str, why: str) -> str:
+        self._slow[server] = self._slow.get(server, 0) + 1 if why else 0
+        return why if self._slow[server] >= SLOW_IN_A_ROW else ""
 
     def watch_seconds(self) -> float:
         """How long the manifest wants the replaced servers to be watched; 0 when nothing was replaced."""

@@ -15,6 +15,8 @@ MIN_TOOL_ERRORS = 5
 TOOL_ERRORS_MORE = 0.5
 """A tool's own `isError` is often the caller's doing, so only a landslide speaks against a release: half of all calls
 more than before. (SDKs turn every exception of a tool into one.)"""
+SLOW_IN_A_ROW = 5
+"""Readings, a second apart, that must all be slow: a machine that is busy for a moment must not undo a release."""
 SLOW_MS = 50.0
 """A p95 below this is fast, whatever it was before: twice 2 ms is noise."""
 
@@ -83,6 +85,11 @@ def verdict(before: Reading, now: Reading, limits: Thresholds) -> str:
             f"tools answered {now.tool_errors} of {now.calls} calls with an error since the switch "
             f"({now.tool_error_share:.0%}; before {before.tool_error_share:.0%})"
         )
+    return ""
+
+
+def slow(before: Reading, now: Reading, limits: Thresholds) -> str:
+    """How much slower the new release is than the old one, or empty. Speaks against it only `SLOW_IN_A_ROW` times."""
     comparable = now.calls >= MIN_CALLS and before.calls >= MIN_CALLS and before.p95_ms > 0
     if comparable and now.p95_ms > max(SLOW_MS, before.p95_ms * limits.p95):
         return f"calls got slow: p95 {now.p95_ms:.0f} ms, before {before.p95_ms:.0f} ms"

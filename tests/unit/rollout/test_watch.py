@@ -1,8 +1,11 @@
 """The watch's verdict over two readings."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from central_mcp.rollout.watch import Reading, Thresholds, since, verdict
+from central_mcp.engine.serving import Serving
+from central_mcp.rollout.watch import SLOW_IN_A_ROW, Reading, Thresholds, since, slow, verdict
 
 LIMITS = Thresholds(errors=0.01, p95=2.0)
 
@@ -29,7 +32,7 @@ LIMITS = Thresholds(errors=0.01, p95=2.0)
 def test_a_release_goes_when_it_fails_more_or_slower_than_the_one_before(
     before: Reading, now: Reading, words: str
 ) -> None:
-    found = verdict(before, now, LIMITS)
+    found = verdict(before, now, LIMITS) or slow(before, now, LIMITS)
     assert words in found
     assert bool(words) == bool(found)
 
@@ -41,3 +44,11 @@ def test_only_calls_since_the_switch_count_and_a_restarted_router_counts_from_ze
 
 def test_a_reading_takes_what_the_router_gives() -> None:
     assert Reading.of({"calls": 3, "p95_ms": None, "last_error": None}) == Reading(3)
+
+
+def test_slowness_speaks_only_when_it_lasts() -> None:
+    serving = Serving(None, SimpleNamespace(plan=[]))  # type: ignore[arg-type]
+    told = [serving._slow_for_long("git", "slow") for _ in range(SLOW_IN_A_ROW - 1)]
+    assert [""] * (SLOW_IN_A_ROW - 1) == told
+    assert serving._slow_for_long("git", "") == ""
+    assert [serving._slow_for_long("git", "slow") for _ in range(SLOW_IN_A_ROW)][-1] == "slow"
