@@ -9,6 +9,7 @@ import central_mcp
 
 from ..rollout import states
 from ..supervise import SuperviseError, Supervisor
+from . import planning
 from .back import BackError
 from .context import Context
 from .programs import CORE
@@ -144,7 +145,7 @@ def releases(state: State, project: Project) -> list[dict[str, Any]]:
 
 async def doctor(context: Context) -> list[dict[str, Any]]:
     """Findings {what, state: ok | note | wrong, told, next}."""
-    findings = [_router(context), *_runners(context)]
+    findings = [_router(context), *_runners(context), *_builds(context)]
     free = shutil.disk_usage(context.home.root).free
     if free < FREE_BYTES:
         findings.append(_finding("disk", "wrong", f"{free >> 20} MiB free", "make room"))
@@ -171,6 +172,17 @@ def _runners(context: Context) -> list[dict[str, Any]]:
     if not silent:
         return [_finding("runners", "ok", "all listen")]
     return [_finding("runners", "wrong", f"not listening: {', '.join(silent)}", "central logs supervisord")]
+
+
+def _builds(context: Context) -> list[dict[str, Any]]:
+    gone: dict[str, list[str]] = {}
+    for row in context.state.server_releases():
+        if row.state == "serving" and not planning.whole(row):
+            gone.setdefault(row.project, []).append(row.name)
+    return [
+        _finding("builds", "wrong", f"gone from the disk: {', '.join(names)}", f"central deploy --project {project}")
+        for project, names in gone.items()
+    ]
 
 
 def _finding(what: str, state: str, told: str, step: str = "") -> dict[str, Any]:

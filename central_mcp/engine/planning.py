@@ -83,7 +83,7 @@ def of_release(state: State, project: str, number: int) -> Declared:
     rows = {}
     for server, at in state.release_servers(project, number).items():
         row = state.server_release(server, at)
-        if row is None or not _whole(row):
+        if row is None or not whole(row):
             raise PlanError(
                 f"the build of {server}@{at} is gone", server=server, hint=f"central deploy {release.commit_id[:12]}"
             )
@@ -95,7 +95,8 @@ def of_release(state: State, project: str, number: int) -> Declared:
     return Declared(release.manifest, {}, wanted, rows)
 
 
-def _whole(row: ServerRelease) -> bool:
+def whole(row: ServerRelease) -> bool:
+    """What was built for it is still on the disk."""
     env = row.program.get("env_dir")
     return Path(row.program["cwd"]).is_dir() and (not env or (Path(env) / ".complete").exists())
 
@@ -105,7 +106,7 @@ def make(state: State, project: str, what: Declared, reserved: Sequence[rules.Re
     now = state.project(project)
     assert now is not None
     serving = [
-        rules.Serving(row.server, row.release, row.content_hash, row.program["reasons"])
+        rules.Serving(row.server, row.release, row.content_hash, row.program["reasons"], whole(row))
         for row in state.server_releases()
         if row.project == project and row.state == "serving"
     ]

@@ -29,6 +29,8 @@ class Serving:
     release: int
     content_hash: str
     reasons: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = True
+    """What was built for it is still on the disk."""
 
 
 @dataclass(frozen=True)
@@ -129,14 +131,16 @@ def make(
 def _change(want: Wanted, old: Serving | None, port: int, number: int) -> Change:
     if old is None:
         return Change(want.name, "new", "first release of this server", want.category, port, number)
-    if old.content_hash == want.content_hash:
+    if old.content_hash == want.content_hash and old.whole:
         return Change(want.name, "unchanged", "", want.category, port, old.release)
     return Change(want.name, "changed", _why(want, old), want.category, port, number)
 
 
 def _why(want: Wanted, old: Serving) -> str:
     parts = sorted(part for part in {*want.reasons, *old.reasons} if want.reasons.get(part) != old.reasons.get(part))
-    return f"{', '.join(parts)} changed" if parts else "its content changed"
+    if parts:
+        return f"{', '.join(parts)} changed"
+    return "its content changed" if old.whole else "its build is gone from the disk"
 
 
 def _taken(name: str, owner: str) -> Problem:

@@ -17,9 +17,12 @@ def test_servers_are_new_changed_unchanged_or_removed() -> None:
         [Registered(name, "A", "api", port) for name, port in (("b", 3200), ("c", 3201))]
         + [Registered("d", "A", "iot", 3550)],
     )
-    assert [
-        (c.server, c.change, c.release) for c in made.changes
-    ] == [("a", "new", 7), ("b", "changed", 7), ("c", "unchanged", 5), ("d", "removed", 2)]
+    assert [(c.server, c.change, c.release) for c in made.changes] == [
+        ("a", "new", 7),
+        ("b", "changed", 7),
+        ("c", "unchanged", 5),
+        ("d", "removed", 2),
+    ]
     assert made.changes[1].why == "source changed"
     assert [c.server for c in made.staged] == ["a", "b"]
     assert made.replaces
@@ -54,3 +57,10 @@ def test_new_names_get_the_lowest_free_port_and_an_exhausted_range_is_a_problem(
 def test_a_server_that_moves_to_another_category_gets_a_port_there() -> None:
     made = plan([Wanted("a", "iot", "2")], [Serving("a", 1, "1")], [Registered("a", "A", "api", 3200)])
     assert made.changes[0].port == 3550
+
+
+def test_a_server_whose_build_is_gone_is_built_anew() -> None:
+    made = plan([Wanted("a", "api", "1")], [Serving("a", 3, "1", whole=False)], [Registered("a", "A", "api", 3201)])
+    (change,) = made.changes
+    assert (change.change, change.why) == ("changed", "its build is gone from the disk")
+    assert not made.unchanged
