@@ -1,12 +1,16 @@
 """`central doctor`: what this machine and this cloud lack, and what does not hold here. Looks only."""
 
+import json
 import shutil
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .cloud import Cloud
 from .errors import CliError
 from .output import print_table
+from .up import host
 
 FREE_BYTES = 1 << 30
 
@@ -24,7 +28,7 @@ class Finding(NamedTuple):
 
 def examine(cloud: Cloud) -> list[Finding]:
     """Every check, the machine's first, then what the engine finds. Raises `CliError` when there is no home."""
-    return [*machine(cloud), *engine(cloud)]
+    return [*machine(cloud), *engine(cloud), *coordinator(cloud)]
 
 
 def machine(cloud: Cloud) -> Iterator[Finding]:
@@ -63,6 +67,40 @@ def engine(cloud: Cloud) -> list[Finding]:
         state = STATES.get(str(item.get("state")), "note")
         found.append(Finding(str(item.get("what")), state, str(item.get("told", "")), str(item.get("next", ""))))
     return found
+
+
+def coordinator(cloud: Cloud) -> list[Finding]:
+    """What /ready says is missing, ports that servers could not get among it."""
+    settings = cloud.home.settings
+    try:
+        ready = asked(f"http://{host(cloud)}:{settings.port}/ready")
+    except (OSError, ValueError) as exc:
+        return [
+            Finding(
+                "coordinator",
+                "wrong",
+                f"port {settings.port}: {getattr(exc, 'reason', exc)}",
+                "central logs coordinator",
+            )
+        ]
+    found = []
+    for missing in ready.get("not_ready", []):
+        parts = missing.get("ports", {}).values() or [
+            ": ".join([missing["why"], ", ".join(missing.get("servers", []))]).removesuffix(": ")
+        ]
+        found += [Finding(str(missing["what"]), "wrong", part, "central logs coordinator") for part in parts]
+    return found or [Finding("coordinator", "ok", "answers")]
+
+
+def asked(url: str) -> dict[str, Any]:
+    """The JSON answer of a GET, whatever its status. Raises `OSError`, `ValueError`."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=5) as answer:
+            return dict(json.load(answer))
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return dict(json.load(exc))
 
 
 def print_findings(findings: list[Finding]) -> None:

@@ -107,7 +107,7 @@ class Conversation:
             if answer.get("id") != self._id:
                 continue
             if "error" in answer:
-                raise CliError(f"{method} through the bridge: {answer['error'].get('message')}", "central status")
+                raise CliError(f"{method} through the bridge: {answer['error'].get('message')}", "central doctor")
             return dict(answer["result"])
 
     def begin(self) -> None:

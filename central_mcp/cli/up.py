@@ -158,9 +158,13 @@ def wait_healthy(cloud: Cloud) -> list[dict[str, Any]]:
         if servers and not waiting:
             return servers
         if time.monotonic() > end:
-            told = ", ".join(f"{server['name']} is {server['state']}" for server in waiting) or "there is none"
-            raise CliError(f"servers: {told} after {HEALTHY_S:.0f} s", "central status; central logs SERVER")
+            told = ", ".join(f"{server['name']} {unhealthy(server)}" for server in waiting) or "there is none"
+            raise CliError(f"servers after {HEALTHY_S:.0f} s: {told}", "central doctor; then make down && make up")
         time.sleep(0.1)
+
+
+def unhealthy(server: dict[str, Any]) -> str:
+    return "does not listen" if server["state"] == "serving" else f"is {server['state']}"
 
 
 def with_seconds(cloud: Cloud, servers: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -46,8 +46,8 @@ async def listen(host: str, port: int, cloud: str) -> socket.socket:
     except OSError as exc:
         if not await _is_ours(host, port, cloud):
             raise PortTaken(
-                f"port {port} on {host} cannot be listened on: {exc.strerror}. Another program has it; stop that, "
-                f"or choose another port (CENTRAL_PORT for `make up`)"
+                f"port {port} on {host} cannot be listened on: {exc.strerror}. Another program has it (`ss -ltnp` "
+                f"tells which): stop that, or choose another port; a server's own port is not needed for `/s/NAME/mcp`"
             ) from exc
     try:
         sock = _bound(family, address, share=True)

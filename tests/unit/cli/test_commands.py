@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from central_mcp.cli import doctor
 from central_mcp.cli.main import main
 from central_mcp.cli.status import STAGES
 from central_mcp.home import Home
@@ -312,5 +313,17 @@ def test_the_schema_is_json(central: Central) -> None:
 def test_doctor_says_that_nothing_is_isolated_here_and_that_the_engine_is_down(central: Central, home: Home) -> None:
     code, out, _ = central("doctor")
     assert code == 1
-    assert "isolation  note" in out
-    assert "engine     wrong" in out
+    assert "isolation    note" in out
+    assert "engine       wrong" in out
+
+
+def test_doctor_tells_what_the_coordinator_lacks(
+    central: Central, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine({"doctor": [{"done": {"findings": []}}]})
+    idle = {"what": "servers", "why": "no release serves", "count": 1, "servers": ["git"]}
+    ports = {"what": "ports", "why": "1 cannot be listened on", "ports": {"3350": "port 3350: taken"}}
+    monkeypatch.setattr(doctor, "asked", lambda url: {"ready": True, "not_ready": [idle, ports]})
+    findings = {f["what"]: f for f in json.loads(central("doctor", "--json")[1])}
+    assert findings["servers"]["told"] == "no release serves: git"
+    assert (findings["ports"]["state"], findings["ports"]["told"]) == ("wrong", "port 3350: taken")
