@@ -49,6 +49,6 @@ def test_a_reading_takes_what_the_router_gives() -> None:
 def test_slowness_speaks_only_when_it_lasts() -> None:
     serving = Serving(None, SimpleNamespace(plan=[]))  # type: ignore[arg-type]
     told = [serving._slow_for_long("git", "slow") for _ in range(SLOW_IN_A_ROW - 1)]
-    assert [""] * (SLOW_IN_A_ROW - 1) == told
+    assert told == [""] * (SLOW_IN_A_ROW - 1)
     assert serving._slow_for_long("git", "") == ""
     assert [serving._slow_for_long("git", "slow") for _ in range(SLOW_IN_A_ROW)][-1] == "slow"
