@@ -47,10 +47,10 @@ async def _settle(context: Context, rollouts: Rollouts, row: Rollout, going_on: 
         return
     running = rollouts.found(row)
     if target is Stage.REVERTED:
-        await running.finish_revert()
+        await running.undoing.finish_revert()
         return
     why = Stopped(f"the engine was restarted while it was {row.stage}", hint="nothing was changed; push again")
-    await running.fail(why)
+    await running.undoing.fail(why)
 
 
 def _drop_staged(context: Context) -> None:

@@ -1,12 +1,11 @@
 """One rollout: its steps, told as events, always in a defined state.
 
-Who asks for the steps lies in `driving`, what they do in `staging`, `serving` and `retiring`; which move is allowed in
-`rollout.states`. Made by `engine.rollouts`.
+Who asks for the steps lies in `driving`, what they do in `staging`, `serving` and `retiring`, how a failure is taken
+back in `undoing`; which move is allowed in `rollout.states`. Made by `engine.rollouts`.
 """
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,6 @@ log = structlog.get_logger("engine.rollouts")
 WATCH_EVERY_S = 1.0
 ENOUGH_S = 60.0
 """Seconds that a newer rollout waits for the end of the long watch before it."""
-AGAIN_S = 2.0
-"""How often going back is tried while the disk refuses it."""
 Settle = Callable[[str], Awaitable[None]]
 Reserved = Callable[[], list[Registered]]
 STEPS = ("stage", "switch", "watch", "retire", "revert")
@@ -71,9 +68,11 @@ class Running:
         self.last_step = asyncio.get_running_loop().time()
         self.handed_over = asyncio.Event()
         """The long watch has begun, or all is over: no step will come."""
-        self._planned = asyncio.Event()
+        self.planned = asyncio.Event()
+        """There is a plan, or there will be none: steps may come."""
         self._enough = asyncio.Event()
         self.driver = driving.Driver(context, self)
+        self.undoing = undoing.Undoing(context, self, retiring)
 
     # the whole way
 
@@ -86,12 +85,14 @@ class Running:
             ):
                 await self._under_lock()
         except RolloutError as exc:
-            await self.fail(exc)
+            await self.undoing.fail(exc)
         except (StateError, PublishError, OSError) as exc:
-            await self.fail(RolloutError(str(exc), hint="is the disk full? `central doctor` tells"))
+            await self.undoing.fail(RolloutError(str(exc), hint="is the disk full? `central doctor` tells"))
         except Exception as exc:  # the boundary of one rollout: whatever it was, the old state serves
             log.exception("rollout.broken", rollout=row.id)
-            await self.fail(RolloutError(f"the engine made a mistake: {exc!r}", hint="log/engine.log has the details"))
+            await self.undoing.fail(
+                RolloutError(f"the engine made a mistake: {exc!r}", hint="log/engine.log has the details")
+            )
         finally:
             if self.stage in states.TERMINAL:
                 self.close()
@@ -106,10 +107,10 @@ class Running:
             raise PlanError("checked only, nothing was deployed (push option `check`)", hint="push without `-o check`")
         if self.plan.unchanged:
             await self._unchanged()
-            self._planned.set()
+            self.planned.set()
             return
         self.move(Stage.STAGING)
-        self._planned.set()
+        self.planned.set()
         await self.driver.drive()
 
     async def _make_plan(self) -> None:
@@ -155,7 +156,7 @@ class Running:
             assert project is not None
             state.do("project_serves", name=project.name, release=project.release, commit_id=self.row.commit_id)
             state.do("project_refused", name=project.name, refused="")
-            self._store(Stage.UNCHANGED)
+            self.store(Stage.UNCHANGED)
         self.emit(states.move(self.stage, Stage.UNCHANGED))
         self.stage = Stage.UNCHANGED
         self._answer("unchanged")
@@ -164,7 +165,7 @@ class Running:
 
     async def step(self, name: str) -> dict[str, Any]:
         """One step of the playbook. Raises the `RolloutError` that failed it; by then all is taken back."""
-        await self._planned.wait()
+        await self.planned.wait()
         if self.error is not None:
             raise self.error
         if self.stage is Stage.UNCHANGED:
@@ -183,11 +184,11 @@ class Running:
                 elif self.stage not in states.TERMINAL:
                     raise Stopped("the playbook asked to revert", stage="playbook")
             except RolloutError as exc:
-                await self.fail(exc)
+                await self.undoing.fail(exc)
                 raise
             except (StateError, PublishError, OSError) as exc:
                 error = SwitchError(str(exc), stage=name, hint="is the disk full? `central doctor` tells")
-                await self.fail(error)
+                await self.undoing.fail(error)
                 raise error from exc
             finally:
                 self.last_step = asyncio.get_running_loop().time()
@@ -292,11 +293,11 @@ class Running:
                 await first()
             await self._watch_for(self.serving.watch_seconds())
         except RolloutError as exc:
-            await self.fail(exc)
+            await self.undoing.fail(exc)
             return
         except Exception as exc:  # the boundary of the long watch: whatever it was, the rollout ends
             log.exception("rollout.broken", rollout=self.row.id)
-            await self.fail(WatchError(f"{exc or repr(exc)}", hint="log/engine.log has the details"))
+            await self.undoing.fail(WatchError(f"{exc or repr(exc)}", hint="log/engine.log has the details"))
             return
         with contextlib.suppress(StateError):
             self.move(Stage.DONE)
@@ -335,88 +336,6 @@ class Running:
             self.emit({"type": "done", **done})
             self.answered.set_result(done)
 
-    # failure
-
-    async def fail(self, error: RolloutError) -> None:
-        """Back to the state before, whatever the stage; told to the pusher, or at the head of the next push."""
-        if self.stage in states.TERMINAL:
-            return
-        log.warning("rollout.failed", rollout=self.row.id, stage=str(self.stage), reason=str(error))
-        with contextlib.suppress(StateError):
-            self._context.state.do("rollout_error", id=self.row.id, error=json.dumps(error.event()))
-        if self.stage in (Stage.WATCHING, Stage.HOLDING):
-            await self._revert(error)
-        else:
-            if self.stage not in (Stage.QUEUED, Stage.PLANNING):
-                await undoing.clean(self._context, self.row, self.folder)
-            self._end(Stage.FAILED)
-        self.error = error
-        self._refuse(error)
-        if self.stage is Stage.FAILED:
-            self._retiring.begin()  # an environment that only this one needed goes
-        self.handed_over.set()
-        self._planned.set()
-        self.close()
-
-    def _end(self, stage: Stage) -> None:
-        try:
-            self.move(stage)
-        except StateError as exc:  # the next start of the engine will find it unfinished and say the same
-            log.error("rollout.not_stored", rollout=self.row.id, reason=str(exc))
-            self.stage = stage
-
-    def _refuse(self, error: RolloutError) -> None:
-        late = self.feed.told("done")
-        self.emit(error.event())
-        state, row = self._context.state, self.row
-        refused = json.dumps({"commit": row.commit_id, "why": str(error), "at": now()})
-        with contextlib.suppress(StateError):
-            state.do("project_refused", name=row.project, refused=refused)
-        if not self.answered.done():
-            self.answered.set_result(answers.refused(row, error))
-        if late and self.stage is Stage.REVERTED:
-            text = f"v{row.release} ({row.commit_id[:7]}) was taken back after its push had succeeded: {error}"
-            with contextlib.suppress(StateError):
-                state.do("project_headline", name=row.project, headline=text)
-
-    async def _revert(self, error: RolloutError) -> None:
-        self.emit({"type": "line", "text": f"going back to v{self.row.before}: {error}"})
-        event = states.move(self.stage, Stage.REVERTING)
-        version = await self._switch_back()
-        self.stage = Stage.REVERTING
-        self.emit(event)
-        with contextlib.suppress(RolloutError):
-            await self.serving.acknowledged(version)
-        await self._revert_branch()
-        self._retiring.begin()
-
-    async def _switch_back(self) -> int:
-        """The old releases serve again, as soon as that can be written: no other state is a defined one."""
-        told = False
-        while True:
-            try:
-                return self.serving.revert(lambda: self._store(Stage.REVERTING))
-            except PublishError as exc:
-                log.error("revert.not_written", rollout=self.row.id, reason=str(exc))
-                if not told:
-                    self.emit({"type": "line", "text": f"cannot go back yet: {exc}. Trying again until it works"})
-                told = True
-                await asyncio.sleep(AGAIN_S)
-
-    async def _revert_branch(self) -> None:
-        """The second half of a revert: branch and `current` follow what serves again."""
-        if trouble := await undoing.revert_branch(self._context, self.row):
-            self.emit({"type": "line", "text": trouble})
-        self._end(Stage.REVERTED)
-
-    async def finish_revert(self) -> None:
-        """A revert that an engine before us began: the old releases serve, the rest is still to be done and told."""
-        kept = self.row.error
-        await self._revert_branch()
-        self.error = WatchError(str(kept.get("cause") or "it was taken back"), server=str(kept.get("server") or ""))
-        self._refuse(self.error)
-        self.close()
-
     # small things
 
     @property
@@ -430,11 +349,20 @@ class Running:
     def move(self, wanted: Stage) -> None:
         """To the next stage: stored, then told."""
         event = states.move(self.stage, wanted)
-        self._store(wanted)
+        self.store(wanted)
         self.stage = wanted
         self.emit(event)
 
-    def _store(self, stage: Stage) -> None:
+    def end(self, stage: Stage) -> None:
+        """To a terminal stage, also on a full disk."""
+        try:
+            self.move(stage)
+        except StateError as exc:  # the next start of the engine will find it unfinished and say the same
+            log.error("rollout.not_stored", rollout=self.row.id, reason=str(exc))
+            self.stage = stage
+
+    def store(self, stage: Stage) -> None:
+        """Note the stage in state.db and nowhere else. Raises `StateError`."""
         finished = now() if stage in states.TERMINAL else None
         self._context.state.do("rollout_stage", id=self.row.id, stage=str(stage), finished=finished)
 

@@ -1,19 +1,120 @@
-"""Take back what a rollout left: the staged half of a failed one, the branch of a reverted one. Safe to repeat."""
+"""The end of a rollout that failed: what it left is taken back, and whoever asked for it is told. Safe to repeat.
+
+Before the switch only what was staged goes; after it the old releases serve again, and the branch follows them. Used
+by `engine.running`.
+"""
 
 import asyncio
+import contextlib
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from ..rollout.errors import RolloutError, SwitchError
+from ..rollout import states
+from ..rollout.errors import RolloutError, SwitchError, WatchError
+from ..rollout.states import Stage
+from . import answers
 from .context import Context
 from .publish import PublishError
 from .repository import NO_COMMIT
-from .retiring import point_current
+from .retiring import Retiring, point_current
 from .staging import remove_folder
-from .state import Rollout
+from .state import Rollout, StateError, now
+
+if TYPE_CHECKING:
+    from .running import Running
 
 log = structlog.get_logger("engine.undoing")
+
+AGAIN_S = 2.0
+"""How often going back is tried while the disk refuses it."""
+
+
+class Undoing:
+    """Of one rollout."""
+
+    def __init__(self, context: Context, running: "Running", retiring: Retiring) -> None:
+        self._context = context
+        self._running = running
+        self._retiring = retiring
+
+    async def fail(self, error: RolloutError) -> None:
+        """Back to the state before, whatever the stage; told to the pusher, or at the head of the next push."""
+        running = self._running
+        if running.stage in states.TERMINAL:
+            return
+        log.warning("rollout.failed", rollout=running.row.id, stage=str(running.stage), reason=str(error))
+        with contextlib.suppress(StateError):
+            self._context.state.do("rollout_error", id=running.row.id, error=json.dumps(error.event()))
+        if running.stage in (Stage.WATCHING, Stage.HOLDING):
+            await self._revert(error)
+        else:
+            if running.stage not in (Stage.QUEUED, Stage.PLANNING):
+                await clean(self._context, running.row, running.folder)
+            running.end(Stage.FAILED)
+        running.error = error
+        self._refuse(error)
+        if running.stage is Stage.FAILED:
+            self._retiring.begin()  # an environment that only this one needed goes
+        running.handed_over.set()
+        running.planned.set()
+        running.close()
+
+    async def finish_revert(self) -> None:
+        """A revert that an engine before us began: the old releases serve, the rest is still to be done and told."""
+        running = self._running
+        kept = running.row.error
+        await self._revert_branch()
+        running.error = WatchError(str(kept.get("cause") or "it was taken back"), server=str(kept.get("server") or ""))
+        self._refuse(running.error)
+        running.close()
+
+    def _refuse(self, error: RolloutError) -> None:
+        running, row, state = self._running, self._running.row, self._context.state
+        late = running.feed.told("done")
+        running.emit(error.event())
+        refused = json.dumps({"commit": row.commit_id, "why": str(error), "at": now()})
+        with contextlib.suppress(StateError):
+            state.do("project_refused", name=row.project, refused=refused)
+        if not running.answered.done():
+            running.answered.set_result(answers.refused(row, error))
+        if late and running.stage is Stage.REVERTED:
+            text = f"v{row.release} ({row.commit_id[:7]}) was taken back after its push had succeeded: {error}"
+            with contextlib.suppress(StateError):
+                state.do("project_headline", name=row.project, headline=text)
+
+    async def _revert(self, error: RolloutError) -> None:
+        running = self._running
+        running.emit({"type": "line", "text": f"going back to v{running.row.before}: {error}"})
+        event = states.move(running.stage, Stage.REVERTING)
+        version = await self._switch_back()
+        running.stage = Stage.REVERTING
+        running.emit(event)
+        with contextlib.suppress(RolloutError):
+            await running.serving.acknowledged(version)
+        await self._revert_branch()
+        self._retiring.begin()
+
+    async def _switch_back(self) -> int:
+        """The old releases serve again, as soon as that can be written: no other state is a defined one."""
+        running, told = self._running, False
+        while True:
+            try:
+                return running.serving.revert(lambda: running.store(Stage.REVERTING))
+            except PublishError as exc:
+                log.error("revert.not_written", rollout=running.row.id, reason=str(exc))
+                if not told:
+                    running.emit({"type": "line", "text": f"cannot go back yet: {exc}. Trying again until it works"})
+                told = True
+                await asyncio.sleep(AGAIN_S)
+
+    async def _revert_branch(self) -> None:
+        """The second half of a revert: branch and `current` follow what serves again."""
+        if trouble := await revert_branch(self._context, self._running.row):
+            self._running.emit({"type": "line", "text": trouble})
+        self._running.end(Stage.REVERTED)
 
 
 async def clean(context: Context, row: Rollout, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from central_mcp import registry
-from central_mcp.engine import running as running_module
+from central_mcp.engine import undoing
 from central_mcp.engine.context import Context
 from central_mcp.engine.publish import Publisher, PublishError
 from central_mcp.engine.retiring import Retiring
@@ -101,9 +101,9 @@ def test_going_back_is_tried_until_it_can_be_written(context: Context, monkeypat
         row = add_rollout(context.state, stage="watching")
         rollout = Running(context, cast(Any, None), cast(Any, None), list, row)
         monkeypatch.setattr(rollout.serving, "revert", revert)
-        return await rollout._switch_back(), context.state.events(row.id)
+        return await rollout.undoing._switch_back(), context.state.events(row.id)
 
-    monkeypatch.setattr(running_module, "AGAIN_S", 0.0)
+    monkeypatch.setattr(undoing, "AGAIN_S", 0.0)
     version, events = asyncio.run(go_back())
     assert version == 7
     assert [event["text"] for event in events] == ["cannot go back yet: no space left. Trying again until it works"]
