@@ -44,7 +44,6 @@ DEFAULTS = {
     "limits.idle": "`10m`",
     "limits.call": "`60s`",
     "health": "negotiation and tools/list",
-    "health.every": "`30s`",
     "health.timeout": "`5s`",
     "rollout.watch": "`60s`",
     "rollout.thresholds.errors": "`1%`",

@@ -16,6 +16,7 @@ _LATER_KEYS: dict[Path, str] = {
     ("maintenance",): "remove it",
     ("servers", "*", "secrets"): "remove it; values must not stand in central.yml either",
     ("servers", "*", "endpoint"): "use source, package or use",
+    ("servers", "*", "health", "every"): "remove it; the gate makes the call once for each release",
 }
 _LATER_VALUES: dict[Path, tuple[tuple[str, ...], str]] = {
     ("servers", "*", "transport"): (("http",), "use stdio"),

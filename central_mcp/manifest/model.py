@@ -74,7 +74,7 @@ class Limits(_Part):
     """How much one server may use."""
 
     memory: Bytes = Field(default=512 << 20, description="Memory of one process and its children")
-    processes: int = Field(default=32, ge=1, le=4096, description="Processes and threads of one session")
+    processes: int = Field(default=32, ge=1, le=4096, description="Processes of one session")
     files: int = Field(default=1024, ge=64, le=1 << 20, description="Open files of one process")
     sessions: int = Field(
         default=50, ge=1, le=10_000, description="Processes of this server at once, over all principals"
@@ -84,12 +84,11 @@ class Limits(_Part):
 
 
 class Health(_Part):
-    """A real call that proves the server; without it: negotiation and tools/list."""
+    """A real call that each new release must answer at the gate; without it: negotiation and tools/list."""
 
     tool: str = Field(min_length=1, max_length=128, description="Tool to call")
     arguments: dict[str, Any] = Field(default_factory=dict, description="Its arguments")
-    every: Seconds = Field(default=30.0, description="Time between two checks while it serves")
-    timeout: Seconds = Field(default=5.0, description="Longest time of one check")
+    timeout: Seconds = Field(default=5.0, description="Longest time that it may take")
 
 
 class Thresholds(_Part):
@@ -147,10 +146,12 @@ class ServerSpec(_Part):
         default=None, description="Who shares a process: everybody, one key, or one client. Default per-principal"
     )
     start: Literal["always", "on-demand"] = Field(
-        default="on-demand", description="Keep a process open, or open one at the first call"
+        default="on-demand",
+        description="always: processes of shared sessions are kept open; else the first call opens one",
     )
     restart: Literal["on-failure", "always", "never"] = Field(
-        default="on-failure", description="What happens when its process ends"
+        default="on-failure",
+        description="never: once it has ended it stays down until the next deploy; else it is opened again",
     )
     replicas: Replicas = Field(default_factory=Replicas, description="Processes of a server whose sessions are shared")
     limits: Limits = Field(default_factory=Limits)
@@ -159,7 +160,7 @@ class ServerSpec(_Part):
     )
     listen: bool = Field(default=False, description="true: the server's port answers on loopback")
     scripts: bool = Field(default=False, description="true: install scripts and builds from source may run")
-    health: Health | None = Field(default=None, description="A real call that proves the server")
+    health: Health | None = Field(default=None, description="A real call that proves each new release at the gate")
     rollout: Rollout = Field(default_factory=Rollout)
 
 

@@ -38,7 +38,7 @@ servers:
     env: {LOG_LEVEL: info, VERSION: 1.10, SWITCH: yes, PORT: 0123, DATA: "{data}/x"}
     listen: true
     scripts: true
-    health: {tool: search, arguments: {q: ping, n: 3, deep: {x: null}}, every: 30s, timeout: 500ms}
+    health: {tool: search, arguments: {q: ping, n: 3, deep: {x: null}}, timeout: 500ms}
     rollout: {strategy: blue-green, watch: 60s, thresholds: {errors: 1%, p95: 2x}}
 """)
     spec = manifest.servers["property-search"]
@@ -123,6 +123,7 @@ ONE_PROBLEM = {
     "canary": (PACKAGE + "    rollout: {strategy: canary}\n", "strategy: canary is not supported yet"),
     "rolling": (PACKAGE + "    rollout: {strategy: rolling}\n", "strategy: rolling is not supported yet"),
     "maintenance": (PACKAGE + "maintenance: {windows: [x]}\n", "7: maintenance: not supported yet"),
+    "every": (PACKAGE + "    health: {tool: x, every: 30s}\n", "servers.git.health.every: not supported yet"),
     "no origin": (SERVER + "    category: api\n", "4: servers.git: does not say where it comes from; add one of"),
     "two origins": (PACKAGE + "    use: git-operations\n", "7: servers.git.use: stands beside package"),
     "no category": (SERVER + "    package: pypi:a==1\n", "4: servers.git.category: is missing; add one of database"),
