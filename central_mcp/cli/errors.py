@@ -3,6 +3,7 @@
 CliError 1            refused or failed
 +-- UsageError 2      the command line or the folder it runs in does not fit
 +-- Unreachable 3     no cloud answers
++-- Interrupted 130   the user stopped waiting
 """
 
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -27,3 +28,7 @@ class UsageError(CliError):
 
 class Unreachable(CliError):
     code = UNREACHABLE
+
+
+class Interrupted(CliError):
+    code = INTERRUPTED

@@ -38,7 +38,8 @@ def logs(
         return
     if not paths:
         raise CliError(f"{server}: no log in {cloud.home.log}", f"there are: {', '.join(files.names(cloud.home))}")
-    files.show(paths, lines, follow)
+    with contextlib.suppress(KeyboardInterrupt) if follow else contextlib.nullcontext():
+        files.show(paths, lines, follow)
 
 
 def silent(cloud: Cloud, name: str) -> bool:
@@ -57,7 +58,8 @@ def watch(
     """Show servers and rollouts as they change, until Ctrl-C."""
     from .status import watch as keep_watching
 
-    keep_watching(Cloud(), project, count, every, as_json)
+    with contextlib.suppress(KeyboardInterrupt):
+        keep_watching(Cloud(), project, count, every, as_json)
 
 
 def doctor(as_json: Json = False) -> None:

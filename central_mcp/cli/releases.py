@@ -1,6 +1,5 @@
 """Commands that change what serves: project, plan, deploy, releases, rollback."""
 
-import getpass
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ import typer
 
 from .cloud import Cloud
 from .command import Json, Project, command, new_app
-from .errors import UsageError
+from .errors import Interrupted, UsageError
 from .output import Steps, age, print_json, print_table
 
 project_app = new_app("Projects: pushed git repositories.")
@@ -88,10 +87,14 @@ def roll(cloud: Cloud, as_json: bool, do: str, **arguments: Any) -> None:
     """One rollout on request of this user, followed to its end."""
     import sys
 
+    from ..engine.client import user
     from .events import follow
 
     steps = Steps(sys.stderr if as_json else sys.stdout)
-    done = follow(cloud.stream(do, who=getpass.getuser(), source="cli", **arguments), steps)
+    try:
+        done = follow(cloud.stream(do, who=user(), source="cli", **arguments), steps)
+    except KeyboardInterrupt as exc:
+        raise Interrupted(f"{do}: not waited for; it goes on in the cloud", "central status") from exc
     if as_json:
         print_json(done)
 

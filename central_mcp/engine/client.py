@@ -3,6 +3,7 @@
 Standard library only and quick to import: hooks, the CLI and the Ansible modules call it.
 """
 
+import getpass
 import json
 import os
 import socket
@@ -34,6 +35,14 @@ class EngineUnreachable(EngineError):
             f"the engine does not answer on {socket_path}: {why}",
             "start the cloud (`make up`), then look at `central status`; the engine's log is log/engine.log",
         )
+
+
+def user() -> str:
+    """The name of this process's user; its number where no name is known, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
 
 
 def find_socket(home: Path | None = None) -> Path:

@@ -12,6 +12,7 @@ import pytest
 from central_mcp.cli import doctor
 from central_mcp.cli.main import main
 from central_mcp.cli.status import STAGES
+from central_mcp.engine.client import user
 from central_mcp.home import Home
 from central_mcp.rollout.states import TERMINAL, Stage
 
@@ -327,3 +328,24 @@ def test_doctor_tells_what_the_coordinator_lacks(
     findings = {f["what"]: f for f in json.loads(central("doctor", "--json")[1])}
     assert findings["servers"]["told"] == "no release serves: git"
     assert (findings["ports"]["state"], findings["ports"]["told"]) == ("wrong", "port 3350: taken")
+
+
+def test_a_rollout_that_is_not_waited_for_goes_on(
+    central: Central, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("central_mcp.cli.cloud.Cloud.stream", interrupted)
+    code, _, err = central("rollback", "--project", "PROJECT_a")
+    assert code == 130
+    assert err == "error: rollback: not waited for; it goes on in the cloud\nnext:  central status\n"
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    monkeypatch.setattr("os.getuid", lambda: 4711)
+    assert user() == "uid-4711"
