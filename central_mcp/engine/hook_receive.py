@@ -4,7 +4,6 @@ Standard library only. git believes the reply and moves nothing itself: the engi
 `done`. Protocol: githooks(5), proc-receive, version 1.
 """
 
-import getpass
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .client import Engine, EngineError, EngineUnreachable, find_socket
+from .client import Engine, EngineError, EngineUnreachable, find_socket, user
 from .told import Teller
 
 OFFERED = ("push-options", "atomic")
@@ -133,7 +132,7 @@ def project() -> str:
 
 def who() -> str:
     """Who pushes: as the login says (set by the account's authorized_keys), else the user of this process."""
-    return os.environ.get("CENTRAL_WHO") or getpass.getuser()
+    return os.environ.get("CENTRAL_WHO") or user()
 
 
 def one_line(text: str) -> str:

@@ -91,6 +91,7 @@ def environment(home: Home) -> dict[str, str]:
         "PATH": clean_env()["PATH"],
         "LC_ALL": "C.UTF-8",
         "HOME": str(home.root),
+        "TMPDIR": str(temporary),  # a killed module leaves its files here, where they are found, and not in /tmp
         "CENTRAL_HOME": str(home.root),
         "ANSIBLE_CONFIG": str(top / "ansible.cfg"),
         "ANSIBLE_HOME": str(temporary / "ansible"),
