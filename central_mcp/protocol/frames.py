@@ -15,6 +15,7 @@ import msgspec
 VERSION = 1
 MAX_FRAME = 24 << 20
 """Bytes. Above the largest message the front accepts (16 MiB), so the front's own limit answers first."""
+MAX_HEAD = (1 << 16) - 1
 _PREFIX = 6
 
 
@@ -74,8 +75,10 @@ _decode_head = msgspec.msgpack.Decoder(Head).decode
 
 
 def encode(head: Head, body: bytes = b"") -> bytes:
-    """One frame as bytes. Raises `FrameError` when it would be over `MAX_FRAME`."""
+    """One frame as bytes. Raises `FrameError` when it would be over `MAX_FRAME`, or its head over `MAX_HEAD`."""
     packed = _encode_head(head)
+    if len(packed) > MAX_HEAD:
+        raise FrameError(f"frame head of {len(packed)} bytes is over the limit of {MAX_HEAD}")
     size = 2 + len(packed) + len(body)
     if size > MAX_FRAME:
         raise FrameError(f"frame of {size} bytes is over the limit of {MAX_FRAME}")

@@ -27,6 +27,10 @@ _NEWEST_RAW = b'"%b"' % _NEWEST.encode()
 _decode = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _decode_str = msgspec.json.Decoder(str).decode
+MAX_META = 16 << 10
+"""Bytes of a client's capabilities, and of its clientInfo: both travel in the head of a frame."""
+MAX_TRACE = 256
+"""Characters. A traceparent has 55; what is longer is none."""
 
 
 class Request:
@@ -75,7 +79,8 @@ class Request:
     @property
     def trace(self) -> str:
         """The caller's W3C traceparent, or empty."""
-        return self._string(self.meta.get("traceparent"))
+        text = self._string(self.meta.get("traceparent"))
+        return text if len(text) <= MAX_TRACE else ""
 
     def check_present(self) -> str:
         """The modern version that the envelope names, supported or not. Raises `InvalidParams` (a key is missing)."""
@@ -95,6 +100,8 @@ class Request:
             raise InvalidParams(f"{META_CAPABILITIES} must be an object")
         if self.client is not _EMPTY and bytes(self.client)[:1] != b"{":
             raise InvalidParams(f"{META_CLIENT} must be an object")
+        if len(bytes(self.capabilities)) > MAX_META or len(bytes(self.client)) > MAX_META:
+            raise InvalidParams(f"{META_CAPABILITIES} and {META_CLIENT} may have {MAX_META} bytes each")
         if version not in MODERN_VERSIONS:
             raise UnsupportedVersion(
                 "Unsupported protocol version", {"supported": list(ALL_VERSIONS), "requested": version}

@@ -150,6 +150,14 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(cloud: Cloud) -> Non
     assert (answer.status, answer.json["error"]["code"]) == (413, -32600)
 
 
+def test_a_client_that_says_too_much_of_itself_is_refused_and_others_go_on(cloud: Cloud) -> None:
+    message = call("plain__echo", text="x")
+    message["params"]["_meta"]["io.modelcontextprotocol/clientInfo"] = {"name": "x" * 70_000, "version": "1"}
+    answer = http(cloud, message=message, headers=headers_for(cloud, message))
+    assert (answer.status, answer.json["error"]["code"]) == (400, -32602)
+    assert http(cloud, message=call("plain__echo", text="x")).status == 200
+
+
 def test_discover_names_both_eras(cloud: Cloud) -> None:
     found = http(cloud, message=request("server/discover")).json["result"]
     assert {"2026-07-28", "2025-11-25"} <= set(found["supportedVersions"])
