@@ -1,4 +1,4 @@
-"""A lane: the processes of one key, and the calls that wait for one. Holds, picks; decides nothing. Owned by `Pool`."""
+"""A lane: the processes of one key, and the calls that wait for one. Holds and picks; when is the `Pool`'s to say."""
 
 from .back import Back
 from .call import Call
@@ -27,6 +27,18 @@ class Lane:
     def choked(self) -> bool:
         """There are processes, but those that take calls read too slowly to be given another now."""
         return any(back.full and not back.leaving for back in self.backs)
+
+    def give_up(self, since: float) -> bool:
+        """A call that has waited `since` then timed out: what read and said nothing all the while takes no more calls.
+
+        False: it did not wait for somebody to read.
+        """
+        if not self.choked:
+            return False
+        for back in self.backs:
+            if back.full and back.heard < since:
+                back.leaving = "it read nothing while a call timed out"
+        return True
 
     def wait(self, call: Call) -> None:
         self.waiting[call] = None

@@ -2,7 +2,7 @@
 
 A `Lane` is the processes of one key: everybody's (`sessions: shared`, several replicas, the least busy gets the call),
 a principal's, or a client session's (one process). Opening, waiting, limits, restarts and idling are decided here;
-`opening` does the handshake, `back` the wire. Owned by `Router`.
+`opening` does the handshake, `back` the wire, `mourning` tells of a process's death. Owned by `Router`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from central_mcp.protocol.errors import InternalError, Limited, OutcomeUnknown, 
 from central_mcp.protocol.frames import Head, Kind
 from central_mcp.registry import Era, Release
 
-from . import exits
 from .back import Back, accept
-from .call import SAFE, Call
+from .call import Call
 from .lane import Lane
+from .mourning import mourn
 from .opening import OpenFailed, Opening
 from .outcomes import Outcomes
 from .restarts import STABLE_S, Restarts
@@ -123,7 +123,7 @@ class Pool:
         if call.written:
             text = f"server {self.server} did not answer {call.what} {within}; the call was cancelled"
         else:
-            did_not = self._give_up_on_choked(call)
+            did_not = "read its input" if call.lane is not None and call.lane.give_up(call.arrived) else "start"
             text = f"server {self.server} did not {did_not} {within}; {call.what} was not sent"
         self._leave_lane(call)
         self.fail(call, TimedOut(f"{text} (limits.call is {self.release.call_s:g} s)", {"server": self.server}))
@@ -164,7 +164,7 @@ class Pool:
         lane.backs.remove(back)
         calls, back.calls = list(back.calls.values()), {}
         if calls or not back.leaving:
-            self._spawn(self._mourn(back, calls))
+            self._spawn(mourn(self, back, calls))
         self._serve_waiting(lane)
         self.settle()
 
@@ -336,7 +336,7 @@ class Pool:
             accept(back, lane.next_waiting())
         if not lane.choked and not lane.opening:
             for call in lane.take_waiting():
-                self._again(call)
+                self.again(call)
         best = lane.best()
         if best is not None and len(best.calls) > SCALE_AT:
             self._grow(lane)
@@ -349,49 +349,20 @@ class Pool:
             return
         for call in lane.take_waiting():
             if self.draining and not call.again:
-                self._again(call)
+                self.again(call)
             else:
                 self.fail(call, self._down())
 
-    def _again(self, call: Call) -> None:
+    def again(self, call: Call) -> None:
         """Find another process for a call that can still be sent anew."""
         call.again = True
         call.back, call.lane, call.written = None, None, 0.0
         if call.front.holds(call):
             self.board.again(call)
 
-    async def _mourn(self, back: Back, calls: list[Call]) -> None:
-        """Say to the open calls of a dead process why it died. Calls without effects get a second chance."""
-        lived = _monotonic() - back.started
-        found = await exits.wait(self.status, back.exits_before, time.time() - lived)
-        cause = found.text if found is not None else "closed its output"
-        stderr = found.stderr[-exits.LINES :] if found is not None else []
-        if not back.leaving:
-            self.restarts.ended(_monotonic(), lived, cause, stderr)
-            log.warning("server.ended", server=self.name, cause=cause, lived_s=round(lived, 3), calls=len(calls))
-        for call in calls:
-            if not call.front.holds(call):
-                continue  # timed out or cancelled while we looked
-            if call.what in SAFE and not call.again:
-                self._again(call)
-                continue
-            text = f"server {self.server} (release {self.number}) {cause} during {call.what}: its outcome is unknown"
-            data = {"server": self.server, "release": self.number, "stderr": stderr}
-            self.fail(call, OutcomeUnknown(text, data))
-
     def _leave_lane(self, call: Call) -> None:
         if call.lane is not None:
             call.lane.leave(call)
-
-    def _give_up_on_choked(self, call: Call) -> str:
-        """A call that was never written timed out: what its server failed to do. One that was silent all along goes."""
-        lane = call.lane
-        if lane is None or not lane.choked:
-            return "start"
-        for back in lane.backs:
-            if back.full and back.heard < call.arrived:
-                back.leaving = "it read nothing while a call timed out"
-        return "read its input"
 
     def _close_idle(self, now: float) -> None:
         spare = self.release.replicas_min if self.release.start == "always" else 0
