@@ -133,14 +133,15 @@ def _change(want: Wanted, old: Serving | None, port: int, number: int) -> Change
         return Change(want.name, "new", "first release of this server", want.category, port, number)
     if old.content_hash == want.content_hash and old.whole:
         return Change(want.name, "unchanged", "", want.category, port, old.release)
-    return Change(want.name, "changed", _why(want, old), want.category, port, number)
+    why = _why(want, old) if old.whole else "its build is gone from the disk"
+    return Change(want.name, "changed", why, want.category, port, number)
 
 
 def _why(want: Wanted, old: Serving) -> str:
     parts = sorted(part for part in {*want.reasons, *old.reasons} if want.reasons.get(part) != old.reasons.get(part))
     if parts:
         return f"{', '.join(parts)} changed"
-    return "its content changed" if old.whole else "its build is gone from the disk"
+    return "its content changed"
 
 
 def _taken(name: str, owner: str) -> Problem:

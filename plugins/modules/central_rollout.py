@@ -1,7 +1,6 @@
 #!/usr/bin/python
 """Ansible module: one step of a rollout, done by the engine."""
 
-import getpass
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,14 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    from central_mcp.engine.client import Engine, EngineError, find_socket
+    from central_mcp.engine.client import Engine, EngineError, find_socket, user
 
     asked = module.params
     step = "plan" if module.check_mode else asked["step"]
     arguments = {name: asked[name] for name in ("project", "commit", "rollout") if asked[name]}
     try:
         engine = Engine(find_socket(Path(asked["home"])))
-        answer = engine.ask("step", step=step, who=getpass.getuser(), **arguments)
+        answer = engine.ask("step", step=step, who=user(), **arguments)
     except EngineError as exc:
         module.fail_json(msg=f"{exc.message}. {exc.hint}".rstrip(". "))
     except (OSError, ValueError, KeyError) as exc:
