@@ -1,5 +1,6 @@
 """How several processes share the tests out: what uses one cloud stays together, the slow ones go first."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,11 @@ TESTS = Path(__file__).parent
 SHARE_A_CLOUD = ("integration/fleet",)
 """Folders whose files use one cloud; elsewhere a file is the unit."""
 SLOW_FIRST = ("integration/fleet", "integration/faults", "integration/engine", "integration/coordinator", "integration")
+
+
+def pytest_configure() -> None:
+    """A test run that is ended from outside (a time limit) still stops the clouds that it started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

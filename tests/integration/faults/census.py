@@ -57,7 +57,7 @@ def settled(cloud: Cloud) -> None:
         return not any(p["rollout"] for p in status["projects"]) and not any(s["also"] for s in status["servers"])
 
     wait_until(quiet, "rollouts to end and old releases to retire", 90)
-    wait_until(lambda: not any("ansible" in told for told in processes(cloud)), "playbooks to end", 15)
+    wait_until(lambda: not any("ansible" in told for told in processes(cloud)), "playbooks to end", 30)
 
 
 class Census:
@@ -72,9 +72,9 @@ class Census:
 
     def holds(self, *, files: bool = True) -> None:
         cloud = self._cloud
-        wait_until(lambda: processes(cloud) == self.processes, f"these processes: {self.processes}", 15, 0.1)
+        wait_until(lambda: processes(cloud) == self.processes, f"these processes: {self.processes}", 30, 0.1)
         assert orphans(cloud) == []
-        wait_until(lambda: sockets(cloud) == self.sockets, f"these sockets: {self.sockets}", 15)
+        wait_until(lambda: sockets(cloud) == self.sockets, f"these sockets: {self.sockets}", 30)
         if files:
-            wait_until(lambda: everything(cloud) == self.everything, "the files of before", 15)
+            wait_until(lambda: everything(cloud) == self.everything, "the files of before", 30)
             assert environments(cloud) == self.environments
