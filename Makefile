@@ -28,7 +28,7 @@ dev: ## the same, with what the tests and linters need
 	@$(PYTHON) scripts/bootstrap.py --dev
 
 test: dev ## run the tests, one process a core (arguments: make test ARGS="-k names")
-	@$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: dev ## ruff, mypy --strict, ansible-lint
 	@$(BIN)/ruff check .

@@ -2,8 +2,10 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 SHARE_A_CLOUD = ("integration/fleet",)
@@ -16,14 +18,22 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        place = item.path.relative_to(TESTS)
-        group = next((folder for folder in SHARE_A_CLOUD if place.is_relative_to(folder)), str(place))
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: rank(item.path.relative_to(TESTS)))
 
 
 def rank(place: Path) -> int:
     return next((at for at, folder in enumerate(SLOW_FIRST) if place.is_relative_to(folder)), len(SLOW_FIRST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return ByCloud(config, log)
+
+
+class ByCloud(LoadScopeScheduling):  # type: ignore[misc]
+    """A file goes to one process, and so does a folder whose files share a cloud."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        place = Path(nodeid.partition("::")[0].removeprefix("tests/"))
+        return next((folder for folder in SHARE_A_CLOUD if place.is_relative_to(folder)), str(place))
