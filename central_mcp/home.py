@@ -118,7 +118,7 @@ class Home:
 
     @property
     def data(self) -> Path:
-        return self.root / "data"  # <server>/: the working data of a server, kept across releases
+        return self.root / "data"  # <project>/<server>/: the working data of a server, kept across releases
 
     @property
     def machine_key(self) -> Path:

@@ -134,6 +134,7 @@ class Staging:
         return build(
             server,
             home=self._context.home,
+            project=self._project,
             release_dir=self._folder,
             previous_lock=self._locks.get(server.name),
             on_line=on_line,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..rollout import states
+from ..rollout.data import folder_of
 from ..rollout.errors import RolloutError, SwitchError, WatchError
 from ..rollout.states import Stage
 from . import answers
@@ -146,7 +147,10 @@ def _remove_new_data(context: Context, row: Rollout) -> None:
     known = context.state.servers()
     for change in row.plan:
         if change["change"] == "new" and change["server"] not in known:
-            remove_folder(context.home.data / change["server"])
+            folder = folder_of(context.home, row.project, change["server"])
+            remove_folder(folder)
+            with contextlib.suppress(OSError):  # the project's other servers have data
+                folder.parent.rmdir()
 
 
 async def revert_branch(context: Context, row: Rollout) -> str:

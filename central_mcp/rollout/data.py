@@ -1,6 +1,6 @@
 """The working data of a server: a folder that outlives releases, in the state that its first start needs.
 
-Called by the builder; a second call changes nothing.
+A name may pass from one project to another, its data never does. Called by the builder; a second call changes nothing.
 """
 
 from pathlib import Path
@@ -15,13 +15,16 @@ This repository belongs to the server "{name}". Its tools read and change it; pu
 """
 
 
-def prepare(server: ResolvedServer, home: Home) -> Path:
-    """Make `data/<server>` if it is not there; where the server needs one, as a git repository with one commit."""
-    folder = home.data / server.name
+def folder_of(home: Home, project: str, server: str) -> Path:
+    """Where the data of a server of `project` lies, whether it is there or not."""
+    return home.data / project / server
+
+
+def prepare(server: ResolvedServer, folder: Path) -> None:
+    """Make its `folder` if it is not there; where the server needs one, as a git repository with one commit."""
     folder.mkdir(parents=True, exist_ok=True)
     if server.data == "git":
         _repository(folder, server.name)
-    return folder
 
 
 def _repository(folder: Path, name: str) -> None:

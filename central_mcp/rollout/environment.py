@@ -50,6 +50,7 @@ def build(
     server: ResolvedServer,
     *,
     home: Home,
+    project: str,
     release_dir: Path,
     previous_lock: bytes | None,
     on_line: Callable[[str], None],
@@ -71,12 +72,12 @@ def build(
             _compile(source)
         elif source and env_dir:
             _link_modules(server, source, env_dir)
-        folder = home.data / server.name
+        folder = data.folder_of(home, project, server.name)
         place = program.Place(server, home.settings, lock.kind, env_dir, source, folder)
         argv = program.argv(place)
         cwd = source or folder
         env = program.environment(place)
-        data.prepare(server, home)
+        data.prepare(server, folder)
     except OSError as exc:
         cause = "the disk is full" if exc.errno == 28 else f"{exc.filename or home.root}: {exc.strerror or exc}"
         raise BuildError(

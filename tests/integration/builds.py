@@ -55,12 +55,14 @@ class Builder:
         files: dict[str, str] | None = None,
         previous: bytes | None = None,
         run: Callable[..., int] | None = None,
+        project: str = "P",
     ) -> Built:
         folder = self.release(files, server.name)
         more: dict[str, Any] = {"run": run} if run else {}
         return build(
             server,
             home=self.home,
+            project=project,
             release_dir=folder,
             previous_lock=previous,
             on_line=self.lines.append,

@@ -58,7 +58,7 @@ def test_a_package_of_pypi_becomes_a_locked_compiled_read_only_environment(share
     assert list(module.parent.glob("__pycache__/core.*.pyc"))
     assert module.stat().st_mode & 0o222 == 0
     assert module.stat().st_nlink == 1, "shares its inode with uv's cache, which would be read-only now"
-    assert built.cwd == shared.home.data / "a"
+    assert built.cwd == shared.home.data / "P/a"
     assert built.env["CENTRAL_DATA"] == str(built.cwd)
     assert not any(key.startswith(("UV_", "PIP_")) for key in built.env)
 
@@ -140,7 +140,7 @@ def test_source_that_needs_nothing_starts_with_the_interpreter_alone(shared: Bui
         run=not_called,
     )
     assert (built.env_dir, built.lock) == (None, None)
-    assert output(built) == str(shared.home.data / "a")
+    assert output(built) == str(shared.home.data / "P/a")
 
 
 def test_source_for_node_finds_its_packages_as_esm_does(shared: Builder) -> None:
@@ -314,16 +314,26 @@ def test_environments_that_no_release_needs_are_removed(fresh: Builder) -> None:
     assert fresh.environments() == [kept.env_dir]
 
 
+def test_a_name_that_passes_to_another_project_takes_no_data_along(shared: Builder) -> None:
+    text, files = "source: ., run: [python, main.py]", {"main.py": ""}
+    before = Path(shared.build(declare(text, "notes"), files, project="P").env["CENTRAL_DATA"])
+    (before / "notes.db").write_text("of P alone")
+    after = Path(shared.build(declare(text, "notes"), files, project="Q").env["CENTRAL_DATA"])
+    assert list(after.iterdir()) == []
+    assert Path(shared.build(declare(text, "notes"), files, project="P").env["CENTRAL_DATA"]) == before
+
+
 def test_the_data_of_a_git_server_is_a_repository_once_and_for_all(fresh: Builder) -> None:
     from central_mcp.manifest import Catalogue, load, resolve
-    from central_mcp.rollout.data import prepare
+    from central_mcp.rollout.data import folder_of, prepare
 
     server = resolve(load(b"central: 1\nproject: P\nservers: {g: {use: git-operations}}\n"), Catalogue.read())["g"]
-    folder = prepare(server, fresh.home)
+    folder = folder_of(fresh.home, "P", "g")
+    prepare(server, folder)
     head = (folder / ".git/HEAD").read_text()
     (folder / "README.md").write_text("mine")
-    assert prepare(server, fresh.home) == folder
+    prepare(server, folder)
     assert (head, (folder / "README.md").read_text()) == ("ref: refs/heads/main\n", "mine")
     (folder / ".git/refs/heads/main").unlink()  # as if it had been stopped before the first commit
-    prepare(server, fresh.home)
+    prepare(server, folder)
     assert (folder / ".git/refs/heads/main").exists()

@@ -42,7 +42,7 @@ class Fleet:
 
     @property
     def files(self) -> str:
-        return str(self.cloud.home.data / "filesystem")
+        return str(self.cloud.home.data / self.project.name / "filesystem")
 
     def bridge(self, path: str = "/mcp") -> dict[str, str]:
         """The environment that an MCP client gives the bridge."""
