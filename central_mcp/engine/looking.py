@@ -177,7 +177,7 @@ def _runners(context: Context) -> list[dict[str, Any]]:
 def _builds(context: Context) -> list[dict[str, Any]]:
     gone: dict[str, list[str]] = {}
     for row in context.state.server_releases():
-        if row.state == "serving" and not planning.whole(row):
+        if row.state == "serving" and not planning.whole(context.home, row):
             gone.setdefault(row.project, []).append(row.name)
     return [
         _finding("builds", "wrong", f"gone from the disk: {', '.join(names)}", f"central deploy --project {project}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import git
 
+from .. import registry
 from ..home import MAX_SOCKET_PATH, Home
 from ..manifest import CATEGORIES, Catalogue, ManifestError, ResolvedServer, load, resolve
 from ..rollout import plan as rules
@@ -83,7 +84,7 @@ def of_release(state: State, project: str, number: int) -> Declared:
     rows = {}
     for server, at in state.release_servers(project, number).items():
         row = state.server_release(server, at)
-        if row is None or not whole(row):
+        if row is None or not built(row):
             raise PlanError(
                 f"the build of {server}@{at} is gone", server=server, hint=f"central deploy {release.commit_id[:12]}"
             )
@@ -95,18 +96,26 @@ def of_release(state: State, project: str, number: int) -> Declared:
     return Declared(release.manifest, {}, wanted, rows)
 
 
-def whole(row: ServerRelease) -> bool:
-    """What was built for it is still on the disk."""
+def whole(home: Home, row: ServerRelease) -> bool:
+    """What it serves from is still on the disk: what was built for it, and the tool list that the gate found."""
+    tools = row.route.get("tools")
+    return built(row) and (not tools or registry.tools_file(home.registry, tools).is_file())
+
+
+def built(row: ServerRelease) -> bool:
+    """What was built for it is still on the disk; that is enough to pass the gate again."""
     env = row.program.get("env_dir")
     return Path(row.program["cwd"]).is_dir() and (not env or (Path(env) / ".complete").exists())
 
 
-def make(state: State, project: str, what: Declared, reserved: Sequence[rules.Registered] = ()) -> rules.Plan:
+def make(
+    home: Home, state: State, project: str, what: Declared, reserved: Sequence[rules.Registered] = ()
+) -> rules.Plan:
     """The plan for what is declared, against what serves now and what other rollouts under way have `reserved`."""
     now = state.project(project)
     assert now is not None
     serving = [
-        rules.Serving(row.server, row.release, row.content_hash, row.program["reasons"], whole(row))
+        rules.Serving(row.server, row.release, row.content_hash, row.program["reasons"], whole(home, row))
         for row in state.server_releases()
         if row.project == project and row.state == "serving"
     ]

@@ -158,7 +158,7 @@ class Requests:
             if not tree and not request.get("problems"):
                 raise
             return {"project": project.name, "commit": commit, "changes": [], "problems": [str(exc), *exc.log_tail]}
-        made = planning.make(self._context.state, project.name, what)
+        made = planning.make(self._context.home, self._context.state, project.name, what)
         return {
             "project": project.name,
             "commit": commit,

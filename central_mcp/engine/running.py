@@ -128,7 +128,7 @@ class Running:
         else:
             self._what = await asyncio.to_thread(planning.declared, context.home, repository, row.commit_id)
         self._subject = (await asyncio.to_thread(repository.commit, row.commit_id)).subject
-        self.plan = planning.make(context.state, row.project, self._what, self._reserved())
+        self.plan = planning.make(context.home, context.state, row.project, self._what, self._reserved())
         if self.plan.problems:
             raise planning.as_error(self.plan)
         before = context.state.project(row.project)

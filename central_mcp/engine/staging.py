@@ -245,9 +245,11 @@ class Staging:
         count = f"{len(tools)} tool{'' if len(tools) == 1 else 's'}"
         if serving is None or not serving.route.get("tools"):
             return count
-        old = [
-            msgspec.json.decode(raw) for raw in registry.read_tools(self._context.home.registry, serving.route["tools"])
-        ]
+        try:
+            listed = registry.read_tools(self._context.home.registry, serving.route["tools"])
+        except registry.RegistryError:  # gone from the disk: why it is staged anew
+            return count
+        old = [msgspec.json.decode(raw) for raw in listed]
         difference = str(gate.diff(old, tools))
         return f"{count} ({difference})" if difference else count
 

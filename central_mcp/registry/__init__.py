@@ -1,7 +1,7 @@
 """The registry snapshot: model, store (read, write), watch."""
 
 from .model import Era, Key, Release, Replica, Server, Snapshot, State
-from .store import RegistryError, read, read_tools, replacing, write, write_atomic, write_tools, writing
+from .store import RegistryError, read, read_tools, replacing, tools_file, write, write_atomic, write_tools, writing
 from .watch import Watch
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "read",
     "read_tools",
     "replacing",
+    "tools_file",
     "write",
     "write_atomic",
     "write_tools",

@@ -88,11 +88,16 @@ def writing(registry: Path, snapshot: Snapshot) -> AbstractContextManager[None]:
     return replacing(registry / SNAPSHOT, msgspec.json.format(msgspec.json.encode(snapshot), indent=1))
 
 
+def tools_file(registry: Path, sha: str) -> Path:
+    """Where the tool list `sha` lies, whether it is there or not."""
+    return registry / "tools" / f"{sha}.json"
+
+
 def write_tools(registry: Path, tools: Sequence[Any]) -> str:
     """Keep a tool list under its content's hash, return the hash. Writing the same list again costs nothing."""
     data = msgspec.json.encode(tools)
     sha = hashlib.sha256(data).hexdigest()[:32]
-    path = registry / "tools" / f"{sha}.json"
+    path = tools_file(registry, sha)
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, data)
@@ -101,7 +106,7 @@ def write_tools(registry: Path, tools: Sequence[Any]) -> str:
 
 def read_tools(registry: Path, sha: str) -> list[msgspec.Raw]:
     """The tool list `sha`, each tool raw JSON, untouched. Raises `RegistryError`."""
-    path = registry / "tools" / f"{sha}.json"
+    path = tools_file(registry, sha)
     try:
         return _decode_tools(path.read_bytes())
     except (OSError, msgspec.DecodeError) as exc:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from central_mcp import registry
 from tests.cloud import BIN, ROOT, Cloud, Project, server_code
 from tests.waiting import wait_until
 
@@ -167,6 +168,29 @@ def test_a_removed_server_goes_and_its_name_keeps_its_port(cloud: Cloud, project
     assert project.push().code == 0
     assert cloud.server("gamma")["port"] == port
     settled(cloud)
+
+
+def test_a_tool_list_gone_from_the_disk_comes_back_with_the_next_push(cloud: Cloud, project: Project) -> None:
+    settled(cloud)
+    before = serving(cloud, "alpha")
+    for path in (cloud.home.registry / "tools").iterdir():
+        path.unlink()
+    told = [finding["told"] for finding in cloud.ask("doctor")["findings"] if finding["what"] == "builds"]
+    assert any(f"alpha@{before}" in text for text in told), told
+    project.commit("nothing new")
+    pushed = project.push()
+    assert pushed.code == 0, pushed.output
+    assert "changed  alpha  (its build is gone from the disk)" in pushed.output
+    assert serving(cloud, "alpha") > before
+    assert len(registry.read_tools(cloud.home.registry, served(cloud, "alpha"))) == 1
+    settled(cloud)
+
+
+def served(cloud: Cloud, name: str) -> str:
+    """The tool list that coordinators read for a server."""
+    release = registry.read(cloud.home.registry).servers[name].serving
+    assert release is not None
+    return release.tools
 
 
 def test_other_branches_are_stored_and_the_push_says_so(project: Project) -> None:
