@@ -19,12 +19,14 @@ log = structlog.get_logger("engine.recovery")
 
 async def recover(context: Context, rollouts: Rollouts) -> None:
     """Called before the socket opens. Logs what it found."""
+    if unfinished := context.publisher.remove_unfinished():
+        log.warning("unfinished.removed", files=unfinished)
     context.publisher.read_version()
     going_on: list[Running] = []
     for row in context.state.open_rollouts():
         if await end_left_over(context.home, row.project, row.playbook):
             log.warning("playbook.ended", rollout=row.id)
-        await _settle(context, rollouts, row, going_on)
+        await settle(context, rollouts, row, going_on)
     _drop_staged(context)
     version = context.publisher.commit()
     left = await _reconcile(context)
@@ -34,7 +36,7 @@ async def recover(context: Context, rollouts: Rollouts) -> None:
     rollouts.retiring.begin()
 
 
-async def _settle(context: Context, rollouts: Rollouts, row: Rollout, going_on: list[Running]) -> None:
+async def settle(context: Context, rollouts: Rollouts, row: Rollout, going_on: list[Running]) -> None:
     """One unfinished rollout: failed, going on, or reverted to the end."""
     target = interrupted(Stage(row.stage))
     log.warning("rollout.interrupted", rollout=row.id, was=row.stage, becomes=str(target))

@@ -54,6 +54,8 @@ class Undoing:
         else:
             if running.stage not in (Stage.QUEUED, Stage.PLANNING):
                 await clean(self._context, running.row, running.folder)
+            if running.stage is Stage.PLANNING:
+                await self._unmove()
             running.end(Stage.FAILED)
         running.error = error
         self._refuse(error)
@@ -62,6 +64,17 @@ class Undoing:
         running.handed_over.set()
         running.planned.set()
         running.close()
+
+    async def _unmove(self) -> None:
+        """Where no server changed the branch moves before that is stored: stopped in between, it goes back."""
+        row = self._running.row
+        project = self._context.state.project(row.project)
+        if not row.old_commit or project is None or project.commit_id == row.commit_id:
+            return
+        try:
+            await _branch_back(self._context, row)
+        except SwitchError as exc:
+            log.error("unmove.branch", rollout=row.id, reason=str(exc))
 
     async def finish_revert(self) -> None:
         """A revert that an engine before us began: the old releases serve, the rest is still to be done and told."""
@@ -156,16 +169,21 @@ def _remove_new_data(context: Context, row: Rollout) -> None:
 async def revert_branch(context: Context, row: Rollout) -> str:
     """Branch and `current` follow what serves again; what went wrong with the branch, or empty."""
     before = context.state.release(row.project, row.before)
-    repository = context.repository(row.project)
     try:
         point_current(context.home.projects / row.project, Path(before.folder) if before else None)
-        if await asyncio.to_thread(repository.head) != row.commit_id:
-            return ""  # it never got there
-        if row.old_commit == NO_COMMIT:
-            await asyncio.to_thread(repository.remove_branch, row.commit_id)
-        elif row.old_commit != row.commit_id:
-            await asyncio.to_thread(repository.move, row.old_commit, row.commit_id)
+        await _branch_back(context, row)
     except (SwitchError, OSError) as exc:
         log.error("revert.branch", rollout=row.id, reason=str(exc))
         return f"the branch could not be moved back: {exc}"
     return ""
+
+
+async def _branch_back(context: Context, row: Rollout) -> None:
+    """From the rollout's commit to the one before; nothing if it never got there. Raises `SwitchError`."""
+    repository = context.repository(row.project)
+    if await asyncio.to_thread(repository.head) != row.commit_id:
+        return
+    if row.old_commit == NO_COMMIT:
+        await asyncio.to_thread(repository.remove_branch, row.commit_id)
+    elif row.old_commit != row.commit_id:
+        await asyncio.to_thread(repository.move, row.old_commit, row.commit_id)

@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import git
 import pytest
 
 from central_mcp import registry
 from central_mcp.engine import undoing
 from central_mcp.engine.context import Context
 from central_mcp.engine.publish import Publisher, PublishError
+from central_mcp.engine.recovery import settle
+from central_mcp.engine.repository import Repository
 from central_mcp.engine.retiring import Retiring
+from central_mcp.engine.rollouts import Rollouts
 from central_mcp.engine.running import Running
 from central_mcp.engine.serving import Serving
 from central_mcp.engine.state import Rollout, ServerRelease, State
@@ -21,7 +25,7 @@ from central_mcp.home import Home
 
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[Context]:
-    for folder in ("etc", "registry/tools", "run", "log/rollouts", "projects", "envs"):
+    for folder in ("etc", "registry/tools", "run", "log/rollouts", "projects", "envs", "git"):
         (tmp_path / folder).mkdir(parents=True)
     settings = {"run": str(tmp_path / "run"), "playbooks": str(tmp_path)}
     (tmp_path / "etc" / "settings.json").write_text(json.dumps(settings))
@@ -107,3 +111,33 @@ def test_going_back_is_tried_until_it_can_be_written(context: Context, monkeypat
     version, events = asyncio.run(go_back())
     assert version == 7
     assert [event["text"] for event in events] == ["cannot go back yet: no space left. Trying again until it works"]
+
+
+def commits(repository: Repository, count: int) -> list[str]:
+    """So many commits in a new repository, its branch at the last."""
+    repository.create()
+    who = git.Actor("me", "me@example.invalid")
+    with git.Repo(repository.path) as repo:
+        return [repo.index.commit(str(n), author=who, committer=who).hexsha for n in range(count)]
+
+
+@pytest.mark.parametrize("deployed", [False, True])
+def test_a_branch_that_moved_before_its_rollout_was_stored_goes_back(context: Context, deployed: bool) -> None:
+    """An engine killed between the two; `deployed`: another rollout had brought the same commit by then."""
+    state, repository = context.state, context.repository("P")
+    old, new = commits(repository, 2)
+    state.do("add_project", name="P", now=1.0)
+    state.do("project_serves", name="P", release=1, commit_id=new if deployed else old)
+    row = add_rollout(state, stage="planning", commit_id=new, old_commit=old)
+
+    async def start() -> None:
+        rollouts = Rollouts(context)
+        rollouts.retiring.begin = lambda: None  # type: ignore[method-assign]
+        await settle(context, rollouts, row, [])
+
+    asyncio.run(start())
+
+    after = state.rollout(row.id)
+    assert after is not None
+    assert (after.stage, repository.head()) == ("failed", new if deployed else old)
+    assert state.open_rollouts() == []
