@@ -97,9 +97,12 @@ class Programs:
         return self._home.log / "servers" / f"{row.server}.log"
 
     def remove_files(self, identity: str) -> bool:
+        """Table, socket and status of one server-release, also half written by a runner that was killed."""
         home = self._home
         found = False
-        for path in (home.runner_table(identity), home.server_socket(identity), home.server_status(identity)):
+        socket, status = home.server_socket(identity), home.server_status(identity)
+        made = (socket.with_suffix(".new"), status.with_name(f"{status.name}.new"))
+        for path in (home.runner_table(identity), socket, status, *made):
             with contextlib.suppress(OSError):
                 path.unlink()
                 found = True
@@ -109,8 +112,8 @@ class Programs:
         home = self._home
         places = [
             *(home.etc / "runner").glob("*.json"),
-            *(home.run / "s").glob("*.sock"),
-            *home.run.glob("*.status"),
+            *(home.run / "s").glob("*"),
+            *home.run.glob("*.status*"),
         ]
         return {path.name.split(".")[0] for path in places}
 

@@ -90,6 +90,16 @@ class Publisher:
         except registry.RegistryError as exc:
             log.error("snapshot.unreadable", reason=str(exc))  # the next commit replaces it
 
+    def remove_unfinished(self) -> list[str]:
+        """What an engine that was killed while it wrote left beside its files; the names. Called before any write."""
+        home, left = self._home, []
+        for folder in (home.registry, home.registry / "tools", home.etc / "runner"):
+            try:
+                left += registry.remove_unfinished(folder)
+            except OSError as exc:
+                log.warning("unfinished.not_removed", folder=str(folder), reason=str(exc))
+        return left
+
     @contextmanager
     def _lock(self) -> Iterator[None]:
         with (self._home.etc / "publish.lock").open("w") as file:

@@ -57,6 +57,14 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         pass
 
 
+def remove_unfinished(folder: Path) -> list[str]:
+    """Remove what a writer that was killed left beside the files of `folder`; the names. Only while nobody writes."""
+    left = [path for path in folder.glob(".*.????????") if path.is_file() and not path.is_symlink()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return [path.name for path in left]
+
+
 def read(registry: Path) -> Snapshot:
     """The snapshot in folder `registry`. An empty folder reads as version 0. Raises `RegistryError`."""
     path = registry / SNAPSHOT

@@ -138,6 +138,8 @@ class Configuration:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._home.etc / "programs.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the engine and a playbook may write at the same time; for milliseconds
+            for stale in self._home.etc.glob(f"{_STAGING}*"):  # of one who was killed; a living one holds the lock
+                shutil.rmtree(stale, ignore_errors=True)
             files = self._read()
             before = {file.stem: file.read_text() for file in self._folder.glob("*.conf")}
             change(files)
@@ -149,8 +151,6 @@ class Configuration:
 
     def _install(self, texts: Mapping[str, str], changed: set[str]) -> None:
         """Write the whole tree beside the old one, validate it there, then rename file by file."""
-        for stale in self._home.etc.glob(f"{_STAGING}*"):
-            shutil.rmtree(stale, ignore_errors=True)
         staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._home.etc))
         try:
             (staged / INCLUDED).mkdir()

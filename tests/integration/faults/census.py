@@ -76,5 +76,13 @@ class Census:
         assert orphans(cloud) == []
         wait_until(lambda: sockets(cloud) == self.sockets, f"these sockets: {self.sockets}", 30)
         if files:
-            wait_until(lambda: everything(cloud) == self.everything, "the files of before", 30)
+            self._files_hold()
             assert environments(cloud) == self.environments
+
+    def _files_hold(self) -> None:
+        """The same files and programs; names those that are gone or new."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: everything(self._cloud) == self.everything, "the files of before", 30)
+        now = everything(self._cloud)
+        gone, new = sorted(self.everything - now), sorted(now - self.everything)
+        assert now == self.everything, f"gone: {gone}, new: {new}"

@@ -102,3 +102,18 @@ def test_a_version_that_readers_have_seen_is_never_given_again(home: Home, state
 def writing(home: Home, version: int) -> Iterator[None]:
     registry.write(home.registry, registry.Snapshot(version=version))
     yield
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(home: Home, state: State) -> None:
+    publisher = Publisher(home, state)
+    publisher.commit(lambda: state.add_server_release(row()))
+    tools = registry.write_tools(home.registry, [{"name": "echo"}])
+    (home.etc / "runner").mkdir()
+    kept = {path for path in home.root.rglob("*") if path.is_file()}
+    left = [home.registry / ".snapshot.json.a1b2c3d4", home.registry / "tools" / f".{tools}.json.a1b2_3d4"]
+    left.append(home.etc / "runner" / f".{'0' * 12}.json.abcdefgh")
+    for path in left:
+        path.write_text("{")
+    assert sorted(publisher.remove_unfinished()) == sorted(path.name for path in left)
+    assert {path for path in home.root.rglob("*") if path.is_file()} == kept
+    assert publisher.remove_unfinished() == []
