@@ -19,6 +19,8 @@ log = structlog.get_logger("engine.recovery")
 
 async def recover(context: Context, rollouts: Rollouts) -> None:
     """Called before the socket opens. Logs what it found."""
+    if unfinished := context.publisher.remove_unfinished():
+        log.warning("unfinished.removed", files=unfinished)
     context.publisher.read_version()
     going_on: list[Running] = []
     for row in context.state.open_rollouts():
