@@ -25,7 +25,7 @@ from ..rollout.source import export_tree
 from .back import BackError, Probe
 from .context import Context
 from .planning import Declared
-from .programs import size_of
+from .programs import POLL_S, size_of
 from .state import ServerRelease
 
 GRACE_S = 5.0
@@ -34,6 +34,8 @@ MORE_CONNECTIONS = 10
 BATCH = 50
 WORDS_S = 2.0
 """More than the gate's limit: the router knows better what was missing, and is given time to say it."""
+LAST_WORDS_S = 1.0
+"""A refused server that has said nothing yet may take so long to say why: its interpreter may only be starting."""
 Emit = Callable[[dict[str, Any]], None]
 T = TypeVar("T")
 R = TypeVar("R")
@@ -190,14 +192,14 @@ class Staging:
             async with asyncio.timeout(limit + WORDS_S):
                 probe, tools = await self._ask(row, limit)
         except TimeoutError as exc:
-            raise self._refusal(row, f"not ready within {limit:g} s") from exc
+            raise await self._refusal(row, f"not ready within {limit:g} s") from exc
         except BackError as exc:
-            raise self._refusal(row, str(exc)) from exc
+            raise await self._refusal(row, str(exc)) from exc
         finally:
             self._context.back.end(row.server, row.release)
         problems = gate.check(tools)
         if problems:
-            raise self._refusal(row, gate.shown(problems))
+            raise await self._refusal(row, gate.shown(problems))
         passed = self._passed(row, probe, tools)
         self._tell(row.server, "gate", time.monotonic() - start, self._difference(row, tools))
         return passed
@@ -222,8 +224,13 @@ class Staging:
                 raise BackError(why)
         return probe, tools
 
-    def _refusal(self, row: ServerRelease, cause: str) -> GateError:
-        lines = self._context.programs.log_tail(row, self._offsets[row.server])
+    async def _refusal(self, row: ServerRelease, cause: str) -> GateError:
+        """With the server's last words; a slow machine is given a moment to bring the first of them."""
+        end = time.monotonic() + LAST_WORDS_S
+        while not (lines := self._context.programs.log_tail(row, self._offsets[row.server])):
+            if time.monotonic() > end:
+                break
+            await asyncio.sleep(POLL_S)
         hint = f"mend it and push again; `central logs {row.server}` has more"
         return GateError(cause, server=row.server, log_tail=lines, hint=hint)
 
