@@ -28,6 +28,8 @@ from .waiting import SECOND, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+FOLDERS = os.environ.get("CENTRAL_TEST_FOLDERS", "/tmp")
+"""Where homes are made. Short, since paths of sockets have a limit."""
 GIT_ENV = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -167,7 +169,7 @@ class Cloud:
     @contextlib.contextmanager
     def up(cls, **settings: Any) -> "Iterator[Cloud]":
         """A provisioned, running cloud; stopped and removed at the end, also on failure."""
-        folder = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="c", dir=FOLDERS))
         cloud = cls(folder, settings)
         try:
             cloud.start()

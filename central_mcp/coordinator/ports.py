@@ -47,7 +47,8 @@ async def listen(host: str, port: int, cloud: str) -> socket.socket:
         if not await _is_ours(host, port, cloud):
             raise PortTaken(
                 f"port {port} on {host} cannot be listened on: {exc.strerror}. Another program has it (`ss -ltnp` "
-                f"tells which): stop that, or choose another port; a server's own port is not needed for `/s/NAME/mcp`"
+                f"tells which): stop that, or choose another port (CENTRAL_PORT is the coordinator's; a server's own "
+                f"is not needed for `/s/NAME/mcp`)"
             ) from exc
     try:
         sock = _bound(family, address, share=True)

@@ -221,6 +221,7 @@ def stop(home: Home, timeout_s: float = STOP_ALL_S + 2 * SHUTDOWN_S) -> bool:
             _signal(pid, signal.SIGKILL)
             if not _gone(home, time.monotonic() + SHUTDOWN_S):
                 raise KeeperError(f"the keeper of {home.root} (pid {pid}) does not end, not even when killed")
+        _wait_ended(pid, time.monotonic() + SHUTDOWN_S)  # its lock is free a moment before it has ended
     with _locked(home):  # so that a keeper whose lock file was deleted starts nothing again
         killed = leftovers.end_all(home)
         leftovers.remove_sockets(home)
@@ -240,6 +241,19 @@ def _gone(home: Home, deadline: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def _wait_ended(pid: int, deadline: float) -> None:
+    """Return when `pid` runs no program any more (a zombie that nobody reaps counts as ended), or at `deadline`."""
+    while _command(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _make_folders(home: Home) -> None:

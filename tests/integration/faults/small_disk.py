@@ -103,7 +103,8 @@ def restart_on_full(cloud: Cloud, busy: Busy) -> None:
 
 
 def main() -> int:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", "/tmp"], check=True)
+    folder = os.environ["CENTRAL_TEST_FOLDERS"]
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", folder], check=True)
     with Cloud.up(gate=10.0 * SECOND, watch_first=0.2) as cloud:
         busy = busy_project(cloud)
         settled(cloud)

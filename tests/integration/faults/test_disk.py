@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,16 +28,17 @@ def namespaces() -> bool:
 def test_a_push_to_a_full_disk_is_refused_and_works_once_there_is_room() -> None:
     if not namespaces():
         pytest.skip("this kernel allows no user and mount namespace")
-    done = subprocess.run(
-        [*NAMESPACE, sys.executable, "-m", "tests.integration.faults.small_disk"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240 * SECOND,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="d", dir="/tmp") as folder:  # the small disk, in the namespace alone
+        done = subprocess.run(
+            [*NAMESPACE, sys.executable, "-m", "tests.integration.faults.small_disk"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CENTRAL_TEST_FOLDERS": folder},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240 * SECOND,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout
 
 
