@@ -66,7 +66,7 @@ def test_a_program_may_be_several_processes(made: Cloud) -> None:
     made.supervisor.apply()
     assert len(set(made.running(program))) == 3
     assert [p.name for p in made.supervisor.processes("coordinator")] == [f"coordinator:{n}" for n in range(3)]
-    assert made.supervisor.processes("coordinator")[2].output == ("hello",)
+    wait_until(lambda: made.supervisor.processes("coordinator")[2].output == ("hello",), "the last one's output")
 
 
 def test_stop_and_start(made: Cloud) -> None:
