@@ -72,7 +72,11 @@ class Census:
 
     def holds(self, *, files: bool = True) -> None:
         cloud = self._cloud
-        wait_until(lambda: processes(cloud) == self.processes, f"these processes: {self.processes}", 30, 0.1)
+        try:
+            wait_until(lambda: processes(cloud) == self.processes, "the processes of before", 30, 0.1)
+        except AssertionError as exc:
+            now = processes(cloud)
+            raise AssertionError(f"{exc}; new: {now - self.processes}; gone: {self.processes - now}") from None
         assert orphans(cloud) == []
         wait_until(lambda: sockets(cloud) == self.sockets, f"these sockets: {self.sockets}", 30)
         if files:
